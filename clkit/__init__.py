@@ -1,0 +1,37 @@
+"""clkit: continual learning methods, each true to its paper, every result over many seeds.
+
+Names are imported when first used, so that `import clkit` itself is light.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "Batch": "examples",
+    "Examples": "examples",
+    "Task": "examples",
+    "Method": "method",
+    "Both": "method",
+    "Beats": "method",
+    "Record": "record",
+    "Training": "loop",
+    "run": "loop",
+    "Permuted": "streams",
+    "Rotated": "streams",
+    "Split": "streams",
+    "from_arrays": "streams",
+    "Replicas": "replicas",
+    "check_method": "contract",
+    "ClkitError": "errors",
+}
+__all__ = sorted(_HOMES)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'clkit' has no attribute {name!r}")
+    return getattr(import_module(f"clkit.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

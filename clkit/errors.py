@@ -1,0 +1,36 @@
+"""Errors that say what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class ClkitError(ValueError):
+    """Bad input: the message names the argument and the fix."""
+
+
+class ClosedDataError(ClkitError):
+    """A method touched data of a task that is over."""
+
+
+class UnfitError(ClkitError):
+    """A method needs something that the stream does not give."""
+
+
+class NonFiniteError(ClkitError):
+    """Weights or scores stopped being numbers."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> ClkitError:
+    """The error for a name that does not exist, with the nearest names that do."""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=3, cutoff=0.4)
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names)}."
+    return ClkitError(f"unknown {kind} {name!r}. {hint}")
+
+
+def positive(name: str, value: float, *, zero: bool = False) -> None:
+    """Raise unless `value` is a finite number > 0 (>= 0 with `zero`)."""
+    if not (value >= 0 if zero else value > 0) or value == float("inf"):
+        raise ClkitError(f"{name} must be {'zero or more' if zero else 'greater than zero'}, not {value}.")

@@ -1,0 +1,1 @@
+"""Claims of the review's gradient part, as experiments."""

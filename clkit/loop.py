@@ -1,0 +1,328 @@
+"""The loop: run(method, stream) -> Record."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from clkit.errors import ClkitError, NonFiniteError, positive
+from clkit.examples import Batch, Examples, Task, TaskData
+from clkit.files import write_whole
+from clkit.method import Method, cross_entropy, plain
+from clkit.nets import Architecture, Build, Mlp
+from clkit.record import Record, concatenate
+from clkit.replicas import Draws
+from clkit.scenario import Scenario
+from clkit.streams import Rotated, Stream
+
+CHUNK = 512  # test examples scored at once
+
+
+def sgd(parameters: list[nn.Parameter], lr: float) -> Optimizer:
+    """Plain stochastic gradient descent."""
+    return torch.optim.SGD(parameters, lr=lr)
+
+
+def momentum(parameters: list[nn.Parameter], lr: float) -> Optimizer:
+    """Stochastic gradient descent with momentum 0.9."""
+    return torch.optim.SGD(parameters, lr=lr, momentum=0.9)
+
+
+def adam(parameters: list[nn.Parameter], lr: float) -> Optimizer:
+    """Adam, in torch's fused form."""
+    return torch.optim.Adam(parameters, lr=lr, fused=True)
+
+
+OPTIMIZERS = {"sgd": sgd, "momentum": momentum, "adam": adam}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How every task is trained; the defaults are the book's quick profile."""
+
+    epochs: float = 10  # passes over a task's data, turned into updates
+    updates: tuple[int, ...] = ()  # steps of each task, instead of epochs
+    batch: int = 32  # examples per step
+    lr: float = 0.05  # step size
+    optimizer: Callable[[list[nn.Parameter], float], Optimizer] = sgd
+    network: Architecture = Mlp()
+    every: int = 0  # > 0: also evaluate every so many updates
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch", "lr"):
+            positive(name, getattr(self, name))
+        for count in self.updates:
+            positive("updates", count)
+        positive("every", self.every, zero=True)
+
+    def steps(self, data: TaskData, t: int) -> int:
+        """Updates of task t."""
+        return self.updates[t] if self.updates else max(1, round(self.epochs * data.size / self.batch))
+
+
+def describe(setting: Any) -> dict[str, Any]:
+    """The fields of a stream, a training or an architecture as JSON holds them."""
+    named = {f.name: getattr(setting, f.name) for f in fields(setting)}
+    return {k: describe(v) if isinstance(v, Architecture) else plain(v) for k, v in named.items() if k != "sources"}
+
+
+def run(
+    method: Method,
+    stream: Stream | None = None,
+    training: Training | None = None,
+    *,
+    replicas: int = 10,
+    seeds: Sequence[int] | None = None,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    chunk: int = 0,
+    checkpoint: str | Path | None = None,
+    progress: bool | None = None,
+    threads: int = 1,
+) -> Record:
+    """Train `method` on `stream`, task after task, and evaluate on all tasks after each.
+
+    Args:
+        replicas: R, with seeds 0..R-1; or give `seeds`.
+        device: "cpu" or "cuda"; the draws are the same.
+        chunk: replicas trained at once; 0 = all. Does not change results.
+        checkpoint: a file written after each task; if it exists, the run goes on from there, bit for bit. It is
+            unpickled: use your own files only.
+        progress: show a bar; None = where the output is a terminal.
+        threads: of torch, per process. Several threads on a busy machine can be far slower than one.
+
+    Raises:
+        UnfitError: the stream lacks something that the method needs.
+        NonFiniteError: weights or scores became NaN or infinite; names replica, task and settings.
+        ClkitError: another setting is wrong; the message names it.
+    """
+    stream, training = stream or Rotated(), training or Training()
+    positive("replicas", replicas)
+    seeds = tuple(range(replicas)) if seeds is None else tuple(seeds)
+    _check(method, stream, training, seeds, device)
+    torch.set_num_threads(threads)
+    size = 1 if not method.batched else chunk or len(seeds)
+    parts = [seeds[i : i + size] for i in range(0, len(seeds), size)]
+    records = []
+    for i, part in enumerate(parts):
+        file = checkpoint if checkpoint is None or len(parts) == 1 else f"{checkpoint}.{i}"
+        draws = Draws(tuple(part), device, dtype)
+        records.append(_run(method, stream, training, draws, file, progress))
+    return concatenate(records)
+
+
+def _check(method: Method, stream: Stream, training: Training, seeds: tuple[int, ...], device: str) -> None:
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ClkitError(f"seeds must be different numbers, at least one, not {list(seeds)}.")
+    if training.updates and len(training.updates) != stream.length:
+        raise ClkitError(f"updates names {len(training.updates)} tasks, the stream has {stream.length}.")
+    check_device(device)
+    method.refuse(stream)
+
+
+def check_device(device: str) -> None:
+    """Raise where the device is not there."""
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        raise ClkitError(f"unknown device {device!r}: use 'cpu' or 'cuda'.") from None
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ClkitError("device 'cuda' asked for, but torch sees no CUDA GPU: use device='cpu' (--device cpu).")
+
+
+def _run(
+    method: Method,
+    stream: Stream,
+    training: Training,
+    draws: Draws,
+    checkpoint: str | Path | None,
+    progress: bool | None,
+) -> Record:
+    began, rule, tasks = time.perf_counter(), stream.rule(), stream.tasks(draws)
+    now = _State(method, _record(method, stream, training, draws))
+    if not (checkpoint is not None and now.resume(checkpoint)):
+        method.start(Build(training.network, stream.shape, rule, draws), draws, rule)
+        now.rows.append(evaluate(method, tasks, rule, -1))
+    total = sum(training.steps(data, t) for t, data in enumerate(tasks))
+    hidden = None if progress is None else not progress
+    with tqdm(total=total, initial=sum(now.record.updates), desc=method.name, disable=hidden) as bar:
+        for t in range(len(now.record.updates), len(tasks)):
+            _learn(now, tasks, t, stream, training, bar)
+            now.rows.append(evaluate(method, tasks, rule, t))
+            if checkpoint is not None:
+                now.save(checkpoint)
+    now.record.accuracy = np.stack(now.rows, axis=1)
+    now.record.curve = np.stack(now.curve, axis=1) if now.curve else None
+    now.record.seconds += time.perf_counter() - began
+    return now.record
+
+
+def _learn(
+    now: _State, tasks: list[TaskData], t: int, stream: Stream, training: Training, bar: tqdm[Any]
+) -> None:
+    """One task, start to end: the loop."""
+    method, data, rule, record = now.method, tasks[t], stream.rule(), now.record
+    updates = training.steps(data, t)
+    train, validation = (Examples(part.parts, part.dtype) for part in (data.train, data.validation))
+    task = Task(t, rule.own(t), train, validation, updates, training.batch, _past(method, tasks[:t]))
+    told = stream.boundaries or t == 0
+    joined = method.begin_task(task) if told else None
+    if told or now.optimizer is None:
+        now.optimizer = training.optimizer(method.parameters(), training.lr)
+    shield = [(p, mask, p.detach().clone()) for p, mask in method.protected()]
+    examples = train + joined
+    order = method.draws.shuffles("order", examples.sizes, updates * training.batch, t)
+    epoch = -(-updates // max(1, round(training.epochs)))
+    flops = 0
+    for u, batch in enumerate(examples.batches(order, training.batch, rule, t)):
+        if u == 0:
+            record.flops_plain.append(updates * _plain_flops(method, batch))
+            flops = updates * _counted(method, lambda: _step(method, batch, now.optimizer, 0.0, shield))  # noqa: B023
+        else:
+            _step(method, batch, now.optimizer, u / updates, shield)
+        if (u + 1) % epoch == 0:
+            check_finite(method, t)
+        if training.every and (u + 1) % training.every == 0:
+            now.curve.append(evaluate(method, tasks, rule, t))
+            record.curve_updates.append(sum(record.updates) + u + 1)
+        bar.update()
+    if stream.boundaries:
+        flops += _counted(method, lambda: method.end_task(task))
+    train.closed = validation.closed = True
+    record.updates.append(updates)
+    record.flops.append(flops)
+    record.bytes_kept.append(method.bytes_kept())
+    record.bytes_examples.append(method.bytes_examples())
+    record.bytes_data.append(sum(before.train.bytes() for before in tasks[: t + 1]))
+
+
+Shield = list[tuple[nn.Parameter, Tensor, Tensor]]
+
+
+def _step(method: Method, batch: Batch, optimizer: Optimizer, progress: float, shield: Shield) -> None:
+    method.lr, method.progress = optimizer.param_groups[0]["lr"], progress
+    method.step(batch, optimizer)
+    with torch.no_grad():
+        for weights, mask, before in shield:  # whatever the optimiser did: protected means unchanged
+            weights.copy_(torch.where(mask, before, weights))
+
+
+def _past(method: Method, tasks: list[TaskData]) -> Examples | None:
+    if "past data" not in method.needs or not tasks:
+        return None
+    return Examples([part for data in tasks for part in data.train.parts], tasks[0].train.dtype)
+
+
+def _counted(method: Method, action: Callable[[], object]) -> int:
+    """Floating-point operations of an action, per replica."""
+    with FlopCounterMode(display=False) as counter:
+        action()
+    return counter.get_total_flops() // method.draws.replicas
+
+
+def _plain_flops(method: Method, batch: Batch) -> int:
+    """One forward and backward pass of the batch through a fresh network."""
+    net = method.build(task=0)
+    return _counted(method, lambda: cross_entropy(net(batch.x), batch).sum().backward())
+
+
+@torch.no_grad()
+def evaluate(method: Method, tasks: list[TaskData], rule: Scenario, newest: int) -> np.ndarray:
+    """Accuracy [R, T] on the test sets while task `newest` is the newest (-1: before training)."""
+    check_finite(method, newest)
+    replicas = method.draws.replicas
+    result = np.zeros((replicas, len(tasks)))
+    method.train(False)
+    for j, data in enumerate(tasks):
+        if j > newest and not rule.foresees:
+            continue
+        right = torch.zeros(replicas, device=method.draws.device)
+        for x, y, valid in data.test.chunks(CHUNK):
+            scores = method.predict(x, j if rule.labels_at_test else None)
+            _scores_finite(scores, method, j)
+            outputs = rule.outputs(y, newest)
+            if outputs is not None:
+                scores = scores.masked_fill(~outputs, float("-inf"))
+            right += ((scores.argmax(-1) == y) & valid).sum(1)
+        result[:, j] = right.cpu().numpy() / np.array(data.test.sizes)
+    method.train(True)
+    return result
+
+
+def check_finite(method: Method, t: int) -> None:
+    """Raise where a replica's weights are no longer numbers."""
+    for weights in method.parameters():
+        _all_finite(weights.detach(), "weights", method, t)
+
+
+def _scores_finite(scores: Tensor, method: Method, t: int) -> None:
+    _all_finite(scores.nan_to_num(neginf=0.0, nan=float("nan")), "scores", method, t)
+
+
+def _all_finite(values: Tensor, what: str, method: Method, t: int) -> None:
+    good = torch.isfinite(values).flatten(1).all(1)
+    if not bool(good.all()):
+        seeds = [s for s, ok in zip(method.draws.seeds, good.tolist(), strict=True) if not ok]
+        raise NonFiniteError(
+            f"{method.name}: the {what} of replica(s) with seed {seeds} are not finite in task {t}. "
+            f"Lower lr ({method.lr}) or a setting of the method: {method.settings()}."
+        )
+
+
+def _record(method: Method, stream: Stream, training: Training, draws: Draws) -> Record:
+    rule = stream.rule()
+    settings = {
+        "method": method.settings(),
+        "stream": describe(stream),
+        "training": describe(training),
+        "dtype": str(draws.dtype),
+    }
+    return Record(
+        method.name,
+        settings,
+        list(draws.seeds),
+        stream.name,
+        rule.name,
+        sorted(method.needs),
+        foresees=rule.foresees,
+    )
+
+
+@dataclass
+class _State:
+    """What a checkpoint holds."""
+
+    method: Method
+    record: Record
+    rows: list[np.ndarray] = field(default_factory=list)  # of the accuracy matrix
+    curve: list[np.ndarray] = field(default_factory=list)
+    optimizer: Optimizer | None = None
+
+    def save(self, path: str | Path) -> None:
+        write_whole(path, lambda file: torch.save(self, file))
+
+    def resume(self, path: str | Path) -> bool:
+        """Go on from the checkpoint at `path`, if there is one."""
+        if not Path(path).exists():
+            return False
+        try:
+            old = torch.load(path, weights_only=False)
+        except (OSError, RuntimeError, EOFError, AttributeError, pickle.UnpicklingError) as error:
+            raise ClkitError(f"{path} is no checkpoint of clkit ({error}): remove it, or name another file.") from None
+        same = old.record.settings == self.record.settings and old.record.seeds == self.record.seeds
+        if not same or old.record.method != self.record.method:
+            raise ClkitError(f"{path} is the checkpoint of another run: remove it, or name another file.")
+        self.method.__dict__.update(old.method.__dict__)
+        self.record, self.rows, self.curve, self.optimizer = old.record, old.rows, old.curve, old.optimizer
+        return True

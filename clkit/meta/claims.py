@@ -1,0 +1,1 @@
+"""Claims of the review's meta part, as experiments."""

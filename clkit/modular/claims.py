@@ -1,0 +1,1 @@
+"""Claims of the review's modular part, as experiments."""

@@ -1,0 +1,1 @@
+"""Why networks forget: studies of the tug-of-war between examples."""
