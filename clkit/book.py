@@ -113,4 +113,5 @@ def _copy(root: Path) -> Path:
         if before.exists() and not stale(before, "paper", root):
             if key(before, "paper", root) == key(path, "paper", root):
                 copy_outputs(before, path)
+    shutil.rmtree(last, ignore_errors=True)
     return target

@@ -1,7 +1,7 @@
 """Memories of single examples, for all replicas at once: x [R, M, ...], y [R, M].
 
-Examples are copies, stored as seen; all replicas hold the same number. One scratch slot takes what is turned away, so
-that a write needs no decision on the CPU; its bytes are counted.
+Examples are copies, stored as seen; all replicas hold the same number. One scratch slot takes what is turned
+away, so that a write needs no decision on the CPU; its bytes are counted.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Recent:
 
     def __post_init__(self) -> None:
         positive("capacity", self.capacity, zero=True)
-        self.coins = Feed(self.draws, "memory")
-        self.picks = Feed(self.draws, "memory picks")
-        self.kept: tuple[Tensor, Tensor] | None = None
+        self.coins = Feed(self.draws, "memory writes")
+        self.picks = Feed(self.draws, "memory reads")
+        self.kept: tuple[Tensor, ...] = ()  # x [R, M + 1, ...], y [R, M + 1]
 
     @property
     def filled(self) -> int:
@@ -43,7 +43,7 @@ class Recent:
         """Present the examples x [R, B, ...], y [R, B], in order."""
         if self.capacity == 0:
             return
-        if self.kept is None:
+        if not self.kept:
             self.kept = tuple(t.new_zeros(t.shape[0], self.capacity + 1, *t.shape[2:]) for t in (x, y))
         n = torch.arange(self.seen, self.seen + y.shape[1], device=y.device)
         slots = self.slots(n).expand(y.shape)
@@ -55,8 +55,7 @@ class Recent:
         self.seen += y.shape[1]
 
     def sample(self, size: int) -> tuple[Tensor, Tensor]:
-        """x [R, b, ...], y [R, b]: b = min(size, filled) different examples, uniformly. The memory is not empty."""
-        assert self.kept is not None
+        """x [R, b, ...], y [R, b]: b = min(size, filled) different ones, uniformly; not when empty."""
         chance = self.picks(self.reads * self.capacity, self.capacity)[:, : self.filled]
         self.reads += 1
         rows = chance.topk(min(size, self.filled), dim=1).indices
@@ -65,7 +64,7 @@ class Recent:
 
     def bytes_kept(self) -> int:
         """(M + 1) examples per replica, x and y in the dtype stored; 0 before the first."""
-        return stored_bytes(self.kept or ())
+        return stored_bytes(self.kept)
 
 
 class Reservoir(Recent):

@@ -30,7 +30,9 @@ SCHEMA = 1
 class Outcome:
     """What an experiment measured. `effect` decides the verdict, the rest is reported beside it."""
 
-    effect: np.ndarray  # [R] control minus treatment (or the other way): what `says` says, positive = as claimed
+    effect: (
+        np.ndarray
+    )  # [R] control minus treatment (or the other way): what `says` says, positive = as claimed
     reported: dict[str, np.ndarray] = field(default_factory=dict)  # name -> [R], stored as intervals
     curves: dict[str, Any] = field(default_factory=dict)  # plain lists and numbers for the figures
 

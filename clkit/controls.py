@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from clkit.errors import positive
@@ -79,7 +78,7 @@ class L2(Method):
     def after_step(self, batch: Batch) -> None:
         if not self.anchor:
             return
-        ones = [torch.ones_like(w) for w in self.anchor]
+        ones = [w.new_ones(()) for w in self.anchor]
         proximal_pull(self.parameters(), ones, self.anchor, self.strength, self.lr)
 
     def end_task(self, task: Task) -> None:

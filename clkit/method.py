@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from clkit.errors import ClkitError, UnfitError
+from clkit.errors import ClkitError, UnfitError, unknown
 from clkit.examples import Batch, Examples, Task
 from clkit.nets import Build
 from clkit.replicas import Draws
@@ -66,6 +67,7 @@ class Method:
     default: ClassVar[tuple[str, str]] = ("rotated", "domain")  # stream and scenario of the command line
     off: ClassVar[dict[str, Any] | None] = None  # settings that switch the idea off
     equals: ClassVar[str] = "fine_tuning"  # what it then equals, bit for bit
+    listed: ClassVar[bool] = True  # in the catalogue?
     batched: ClassVar[bool] = True  # False: control flow differs per replica; the runner runs one at a time
 
     def start(self, build: Build, draws: Draws, scenario: Scenario) -> None:
@@ -148,9 +150,14 @@ class Method:
         """Which members of the base the class replaces."""
         return frozenset(n for n in dir(Method) if getattr(cls, n, None) is not getattr(Method, n))
 
+    @classmethod
+    def defines(cls) -> frozenset[str]:
+        """The verbs that the class defines: its place in the taxonomy."""
+        return frozenset(VERBS) & cls.overridden()
+
     def verbs(self) -> frozenset[str]:
-        """The verbs that this method defines: its place in the taxonomy."""
-        return _verbs(type(self))
+        """The verbs that this object defines."""
+        return self.defines()
 
     def settings(self) -> dict[str, Any]:
         """Settings by name, plain enough for JSON; functions by their name."""
@@ -165,17 +172,15 @@ class Method:
     def refuse(self, stream: Stream) -> None:
         """Raise UnfitError where the stream lacks what the method needs."""
         for need in sorted(self.needs - stream.gives()):
+            if need not in INSTEAD:
+                raise unknown(f"need of {self.name}", need, INSTEAD)
             raise UnfitError(f"{self.name} needs {need}, but {INSTEAD[need]}.")
-
-
-def _verbs(cls: type[Method]) -> frozenset[str]:
-    return frozenset(verb for verb in VERBS if getattr(cls, verb) is not getattr(Method, verb))
 
 
 def plain(value: Any) -> Any:
     """A setting as JSON holds it."""
     if callable(value):
-        return value.__name__
+        return getattr(value, "__name__", repr(value))
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -189,7 +194,7 @@ def cross_entropy(scores: Tensor, batch: Batch) -> Tensor:
 
 def weighted_mean(each: Tensor, weight: Tensor) -> Tensor:
     """[R, B] -> [R]."""
-    return (each * weight).sum(1) / weight.sum(1)
+    return torch.linalg.vecdot(each, weight / weight.sum(1, keepdim=True))
 
 
 def stored_bytes(tensors: Any) -> int:
@@ -211,9 +216,11 @@ class Both(Method):
     first: Method  # its verbs come first
     second: Method  # shares the first's network
     name: ClassVar[str] = "both"
+    listed: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         self.needs = self.first.needs | self.second.needs  # type: ignore[misc]
+        self.batched = self.first.batched and self.second.batched  # type: ignore[misc]
         pair = (self.first, self.second)
         replaced = [self._replaced(m) for m in pair]
         clash = replaced[0] & replaced[1] & {"loss", "predict", "parameters", "step"}
@@ -236,16 +243,22 @@ class Both(Method):
         return self.first.verbs() | self.second.verbs()
 
     def settings(self) -> dict[str, Any]:
-        return {m.name: m.settings() for m in (self.first, self.second)}
+        parts = {"first": self.first, "second": self.second}
+        return {which: {"name": m.name, **m.settings()} for which, m in parts.items()}
 
     def start(self, build: Build, draws: Draws, scenario: Scenario) -> None:
+        self.build, self.draws, self.scenario = build, draws, scenario
         self.lr = self.progress = 0.0
         self.first.start(build, draws, scenario)
-        self.second.start(_Shared(build, self.first.net), draws, scenario)
+        shared = _Shared(build.architecture, build.shape, scenario, draws, self.first.net)
+        self.second.start(shared, draws, scenario)
         self.net = self.first.net
 
     def begin_task(self, task: Task) -> Examples | None:
         joined = [m.begin_task(task) for m in (self.first, self.second)]
+        if self.first.net is not self.second.net:
+            names = f"{self.first.name} and {self.second.name}"
+            raise ClkitError(f"{names} cannot share a network, as one of them takes a new one: pick one.")
         return joined[0] + joined[1] if joined[0] is not None else joined[1]
 
     def widen(self, batch: Batch) -> Batch:
@@ -306,11 +319,10 @@ class Both(Method):
 
 
 @dataclass(frozen=True)
-class _Shared:
+class _Shared(Build):
     """Gives the second method the first's network; further networks are built as usual."""
 
-    build: Build
     net: nn.Module
 
     def __call__(self, task: int = 0, *, own: bool = False) -> nn.Module:
-        return self.build(task, own=own) if own or task else self.net
+        return super().__call__(task, own=own) if own or task else self.net

@@ -83,6 +83,11 @@ class Convnet:
     filters: tuple[int, ...] = (16, 32)  # filters per convolution
     scale: float = 1.0  # factor on the Kaiming-normal initial weights
 
+    def __post_init__(self) -> None:
+        for count in self.filters:
+            positive("filters", count)
+        positive("scale", self.scale)
+
     def __call__(self, build: Build, task: int, own: bool) -> ConvNet:
         if len(build.shape) not in (2, 3):
             raise ClkitError(f"a convolution needs images, not inputs of shape {build.shape}. Use Mlp().")

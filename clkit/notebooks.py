@@ -29,6 +29,7 @@ from clkit.files import write_text
 
 LIMITS = {"quick": (300, 450), "paper": (4 * 3600, 12 * 3600)}  # seconds for a cell, for a notebook
 APART = ("bench.py", "book.py", "cli.py", "grade.py", "notebooks.py")  # no notebook's output depends on these
+APART_CELLS = {"injected-parameters", "setup"}  # the setup cell acts on Colab only
 PACKAGES = ("torch", "numpy", "scikit-learn", "matplotlib")
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CLKIT_EXECUTING": "1"}
 
@@ -40,7 +41,7 @@ def key(notebook: Path, profile: str, root: Path) -> str:
     the stored results and the lock. The paper profile, which runs copies, hashes the text cells too.
     """
     kinds = ("code",) if profile == "quick" else ("code", "markdown")
-    cells = [c for c in read(notebook).cells if c.cell_type in kinds and "injected-parameters" not in tags(c)]
+    cells = [c for c in read(notebook).cells if c.cell_type in kinds and not APART_CELLS & set(tags(c))]
     package = root / "clkit"
     files = [path for path in package.glob("*.py") if path.name not in APART]
     files += [*(package / notebook.parent.name).rglob("*.py"), *(package / "results").rglob("*.json")]

@@ -1,7 +1,7 @@
 """Figures of the book: one style, drawn for a light and a dark page, with their data beside them.
 
-A drawing function takes the axes and the theme: `draw(axes, theme)`. `curves`, `matrix` and `intervals` make one
-from a table with one row per drawn value; that table is the figure's CSV.
+A drawing function takes the axes and the theme: `draw(axes, theme)`. `curves`, `matrix` and `intervals` make
+one from a table with one row per drawn value; that table is the figure's CSV.
 """
 
 from __future__ import annotations

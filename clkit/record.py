@@ -16,6 +16,8 @@ from clkit.errors import ClkitError
 from clkit.files import write_text
 
 SCHEMA = 1
+ARRAYS = ("accuracy", "curve", "by_step")  # fields of Record with the replicas in front
+COSTS = ("bytes_kept", "bytes_examples", "bytes_data", "flops", "flops_plain")  # of the largest replica
 
 
 def versions() -> dict[str, str]:
@@ -68,13 +70,16 @@ class Record:
         """
         try:
             plain = json.loads(Path(path).read_text())
-            known = {f.name: plain[f.name] for f in fields(cls)}
+            schema = plain["schema"]
+            known: dict[str, Any] = {f.name: plain[f.name] for f in fields(cls) if schema == SCHEMA}
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ClkitError(f"{path} is no record that can be read ({error}). Run it again and save it.") from None
-        if known["schema"] != SCHEMA:
-            raise ClkitError(f"{path} has schema {known['schema']}, this clkit reads {SCHEMA}. Run it again.")
-        arrays = ("accuracy", "curve", "by_step")
-        return cls(**{k: np.array(v) if k in arrays and v is not None else v for k, v in known.items()})
+            raise ClkitError(
+                f"{path} is no record that can be read ({error!r}). Run it again and save it."
+            ) from None
+        if schema != SCHEMA:
+            raise ClkitError(f"{path} has schema {schema}, this clkit reads {SCHEMA}. Run it again.")
+        known |= {k: np.array(known[k]) for k in ARRAYS if known[k] is not None}
+        return cls(**known)
 
     def to_frame(self) -> pd.DataFrame:
         """One row per replica, row of the accuracy matrix and task: seed, after, task, accuracy."""
@@ -97,8 +102,9 @@ def concatenate(records: list[Record]) -> Record:
         parts = [getattr(record, name) for record in records]
         return None if parts[0] is None else np.concatenate(parts)
 
-    plain = {f.name: getattr(first, f.name) for f in fields(first)}
-    plain |= {name: stack(name) for name in ("accuracy", "curve", "by_step")}
+    plain: dict[str, Any] = {f.name: getattr(first, f.name) for f in fields(first)}
+    plain |= {name: stack(name) for name in ARRAYS}
+    plain |= {name: [max(c) for c in zip(*(getattr(r, name) for r in records), strict=True)] for name in COSTS}
     plain["seeds"] = [seed for record in records for seed in record.seeds]
     plain["seconds"] = sum(record.seconds for record in records)
     return Record(**plain)

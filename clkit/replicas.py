@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.nn.modules.dropout import _DropoutNd
 
 from clkit.errors import ClkitError
 
@@ -22,7 +23,7 @@ BLOCK = 32768  # numbers of a Feed fetched at once
 
 def generator(seed: int, purpose: str, task: int = 0, counter: int = 0) -> np.random.Generator:
     """The numbers of one replica for one purpose; the same key gives the same numbers on every machine."""
-    key = blake2b(repr((seed, purpose, task, counter)).encode(), digest_size=16).digest()
+    key = blake2b(repr((int(seed), purpose, int(task), int(counter))).encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
 
 
@@ -114,11 +115,7 @@ class Replicas(nn.Module):
         super().__init__()
         draws = Draws(tuple(range(draws))) if isinstance(draws, int) else draws
         copies = [_seeded(build, seed, task).to(draws.device, draws.dtype) for seed in draws.seeds]
-        if any(True for _ in copies[0].buffers()):
-            raise ClkitError(
-                "build() makes a network with buffers (batch normalisation?); replicas cannot share running "
-                "statistics. Use LayerNorm, or BatchNorm with track_running_stats=False."
-            )
+        _fit(copies[0])
         self._names = [name for name, _ in copies[0].named_parameters()]
         for name in self._names:
             stack = torch.stack([copy.get_parameter(name).detach() for copy in copies])
@@ -128,6 +125,19 @@ class Replicas(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         weights = {name: getattr(self, name.replace(".", "__")) for name in self._names}
         return vmap(lambda w, rows: functional_call(self._one[0], w, (rows,)))(weights, x)
+
+
+def _fit(network: nn.Module) -> None:
+    if any(True for _ in network.buffers()):
+        raise ClkitError(
+            "build() makes a network with buffers (batch normalisation?); replicas cannot share running "
+            "statistics. Use LayerNorm, or BatchNorm with track_running_stats=False."
+        )
+    if any(isinstance(module, _DropoutNd) for module in network.modules()):
+        raise ClkitError(
+            "build() makes a network with torch's dropout, which draws from a generator that all replicas share. "
+            "Leave it out, or build the network from clkit.layers, whose Dropout draws by replica."
+        )
 
 
 def _seeded(build: Callable[[], nn.Module], seed: int, task: int) -> nn.Module:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import prod
+from hashlib import blake2b
+from math import isfinite, prod
 from typing import ClassVar
 
 import numpy as np
@@ -52,6 +53,8 @@ class Stream:
             positive("limit", size)
         if self.limit and len(self.limit) != self.length:
             raise ClkitError(f"limit names {len(self.limit)} tasks but length is {self.length}: give one each.")
+        if not 0 <= self.tried <= self.length:
+            raise ClkitError(f"tried must be 0 to {self.length}, the tasks of the stream, not {self.tried}.")
         self.rule()
 
     @property
@@ -169,6 +172,11 @@ class Rotated(Stream):
     degrees: float = 20.0  # angle between neighbouring tasks
     name: ClassVar[str] = "rotated"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isfinite(self.degrees):
+            raise ClkitError(f"degrees must be an angle, not {self.degrees}.")
+
     def view(self, draws: Draws, t: int) -> View:
         return replace(super().view(draws, t), x=_rotated(self.dataset, t * self.degrees))
 
@@ -201,6 +209,7 @@ class Given(Stream):
 
     sources: tuple[Dataset, ...]  # one data set per task
     dataset: str = "arrays"  # a name for the records
+    content: str = ""  # digest of the arrays, so that a record or checkpoint of other arrays is told apart
     name: ClassVar[str] = "arrays"
 
     @property
@@ -227,15 +236,17 @@ def from_arrays(
     """A stream of a reader's own arrays.
 
     Args:
-        train, test: for each task a pair (x [n, ...], y [n]); y whole numbers, any labels; the classes of a task are
-            the labels of its training set, in ascending order. In the domain scenario every task has the same ones.
+        train, test: for each task a pair (x [n, ...], y [n]). x float, taken as it is, or uint8 pixels, of which a
+            network sees x / 255. y whole numbers, any labels; the classes of a task are the labels of its training
+            set, in ascending order. In the domain scenario every task has as many.
         validation: the same; by default every sixth training example is set aside.
         scenario: task, domain or class.
         boundaries, storage: whether methods hear of task changes and may keep examples.
         dataset: a name for the records.
 
     Raises:
-        ClkitError: an empty task, shapes that differ, NaN, labels that are no whole numbers or no class of the task.
+        ClkitError: an empty task, shapes or types that differ, NaN, labels that are no whole numbers or no class of
+            the task.
     """
     if len(train) != len(test) or (validation is not None and len(validation) != len(train)):
         raise ClkitError(f"train has {len(train)} tasks but test or validation has another number: give one each.")
@@ -257,7 +268,16 @@ def from_arrays(
         boundaries=boundaries,
         storage=storage,
         dataset=dataset,
+        content=_digest(sources),
     )
+
+
+def _digest(sources: Sequence[Dataset]) -> str:
+    digest = blake2b(digest_size=8)
+    for source in sources:
+        for tensor in (source.x, source.y, source.train, source.test):
+            digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _source(name: str, t: int, train: Arrays, test: Arrays, validation: Arrays | None) -> Dataset:
@@ -274,24 +294,30 @@ def _source(name: str, t: int, train: Arrays, test: Arrays, validation: Arrays |
         if not np.isin(y, classes).all():
             outside = sorted(set(y.tolist()) - set(classes.tolist()))
             raise ClkitError(f"{which}[{t}] has labels {outside} outside the classes of its training set.")
-    if len({x.shape[1:] for x, _ in sets}) > 1:
-        raise ClkitError(f"task {t}: x has another shape in train than in validation or test.")
+    if len({(x.shape[1:], x.dtype) for x, _ in sets}) > 1:
+        raise ClkitError(f"task {t}: x has another shape or type in train than in validation or test.")
     ends = np.cumsum([0] + [len(y) for _, y in sets])
-    x = torch.from_numpy(np.concatenate([x for x, _ in sets]))
-    y = torch.from_numpy(np.searchsorted(classes, np.concatenate([y for _, y in sets])))
+    inputs = torch.from_numpy(np.concatenate([x for x, _ in sets]))
+    labels = torch.from_numpy(np.searchsorted(classes, np.concatenate([y for _, y in sets])))
     rows = [torch.arange(a, b) for a, b in zip(ends, ends[1:], strict=False)]
-    return Dataset(name, x, y, 1.0, len(classes), *rows)
+    scale = 1 / 255 if inputs.dtype == torch.uint8 else 1.0
+    return Dataset(name, inputs, labels, scale, len(classes), *rows)
 
 
 def _checked(which: str, arrays: Arrays) -> Arrays:
-    x, y = (np.asarray(a) for a in arrays)
-    if len(y) == 0:
+    try:
+        x, y = (np.asarray(a) for a in arrays)
+        x = x if x.dtype == np.uint8 else x.astype(np.float32)
+    except (TypeError, ValueError) as error:
+        raise ClkitError(f"{which} is no pair (x, y) of arrays of numbers: {error}.") from None
+    if y.size == 0:
         raise ClkitError(f"{which} is empty: every task needs examples.")
-    if y.ndim != 1 or len(x) != len(y):
+    if y.ndim != 1 or x.shape[:1] != y.shape:
         raise ClkitError(f"{which}: x {x.shape} and y {y.shape} do not match; y needs one label per row of x.")
     if not np.issubdtype(y.dtype, np.integer):
         raise ClkitError(f"{which}: y is {y.dtype}; labels must be whole numbers (y.astype(int)).")
-    x = x.astype(np.float32, copy=False) if x.dtype != np.uint8 else x
+    if x.ndim < 2:
+        raise ClkitError(f"{which}: x {x.shape} needs a dimension for the features; x[:, None] adds one.")
     if not np.isfinite(x).all():
         raise ClkitError(f"{which}: x holds NaN or infinite values; remove or replace them first.")
     return x, y.astype(np.int64)

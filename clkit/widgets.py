@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import html
-import inspect
 import json
 import os
-import textwrap
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import pandas as pd
 
@@ -125,32 +122,6 @@ def guess(
         f'<p class="kit-why">{why}</p></details></div>'
     )
     return Figure(body + _script(GUESS, root, [verdict for _, _, verdict in choices]), figure.digest)
-
-
-def source(thing: Callable | type) -> Figure:
-    """The source of a function or class as it stands in the package, each line with its number and an anchor.
-
-    A line that ends in `# eq: label` has the anchor `eq-label`, to which an equation in the text can link.
-    """
-    from pygments import highlight
-    from pygments.formatters import HtmlFormatter
-    from pygments.lexers import PythonLexer
-
-    lines, first = inspect.getsourcelines(thing)
-    path = Path(inspect.getsourcefile(thing) or "")
-    package = "/".join(path.parts[path.parts.index("clkit") :]) if "clkit" in path.parts else path.name
-    text = textwrap.dedent("".join(lines))
-    rows = highlight(text, PythonLexer(stripnl=False), HtmlFormatter(nowrap=True)).rstrip("\n").split("\n")
-    body = ""
-    for number, (row, plain) in enumerate(zip(rows, lines, strict=True), first):
-        label = plain.split("# eq: ")[1].split()[0] if "# eq: " in plain else ""
-        mark = f' class="kit-equation" id="eq-{label}"' if label else ""
-        anchor = f"{path.stem}-{number}"
-        link = f'<a class="kit-number" href="#{anchor}">{number:4d}</a>'
-        body += f'<span id="{anchor}">{link} <span{mark}>{row}</span></span>\n'
-    title = f"<code>{package}</code>, lines {first} to {first + len(lines) - 1}"
-    code = f'<div class="highlight"><pre tabindex="0">{body}</pre></div>'
-    return Figure(f'<div class="kit-code"><p>{title}</p>{code}</div>', text)
 
 
 def live() -> bool:

@@ -1,0 +1,300 @@
+"""What proves a method: the checks that every one must pass, also one from outside the repository."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from io import BytesIO
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from clkit.catalogue import find, sections
+from clkit.errors import ClkitError, ClosedDataError, NonFiniteError, UnfitError
+from clkit.examples import Batch, Examples, Task, TaskData
+from clkit.loop import Training, evaluate, run
+from clkit.method import Method, stored_bytes
+from clkit.metrics import Interval, interval
+from clkit.nets import Mlp
+from clkit.replicas import Draws, Feed
+from clkit.streams import Stream, View, stream
+
+SEEDS = (3, 1)
+SMALL = Training(epochs=1, batch=8, network=Mlp(hidden=(16, 12)))
+
+
+class ContractError(AssertionError):
+    """A method breaks the contract; says which part and how."""
+
+
+def _demand(holds: bool, message: str) -> None:
+    if not holds:
+        raise ContractError(message)
+
+
+def small_stream(cls: type[Method], length: int = 3) -> Stream:
+    """The method's default stream, small: 3 tasks of 40 examples."""
+    name, scenario = cls.default
+    if name == "split":  # ten classes do not divide by three: five tasks, of which three are seen
+        return stream(name)(scenario=scenario, limit=(40,) * 5, length=5, tried=length)
+    return stream(name)(scenario=scenario, limit=(40,) * length, length=length)
+
+
+@torch.no_grad()
+def _scores(method: Method, given: Stream) -> list[Tensor]:
+    rule, found = given.rule(), []
+    for j, data in enumerate(given.tasks(method.draws)):
+        found += [method.predict(x, j if rule.labels_at_test else None) for x, _, _ in data.test.chunks(512)]
+    return found
+
+
+def _same(a: Method, b: Method, given: Stream) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(_scores(a, given), _scores(b, given), strict=True))
+
+
+def check_off(cls: type[Method], reference: Method | None = None) -> None:
+    """1. Switched off it equals, bit for bit, what `equals` names."""
+    if cls is Method:
+        return
+    _demand(cls.off is not None, f"{cls.name}: declare `off`, the settings that switch the idea off.")
+    name, _, alone = cls.equals.partition(" on one task")
+    reference = reference or find(name)()
+    method = cls(**(cls.off or {}))
+    given = small_stream(cls, 1 if alone or cls.equals.endswith("one task") else 3)
+    for each in (method, reference):
+        run(each, given, SMALL, seeds=SEEDS, progress=False)
+    _demand(_same(method, reference, given), f"{cls.name} with {cls.off} differs from {cls.equals}.")
+
+
+def check_seeds(cls: type[Method]) -> None:
+    """2. The same seed gives the same weights; a replica does not depend on the others."""
+    given = small_stream(cls)
+    pair, again, alone = cls(), cls(), cls()
+    records = [
+        run(m, given, SMALL, seeds=s, dtype=torch.float64, progress=False)
+        for m, s in ((pair, SEEDS), (again, SEEDS), (alone, SEEDS[1:]))
+    ]
+    _demand(_same(pair, again, given), f"{cls.name}: two runs with the same seeds differ.")
+    for x, y in zip(_scores(pair, given), _scores(alone, given), strict=True):
+        close = torch.allclose(x[1:], y, rtol=1e-6, atol=1e-8)
+        _demand(close, f"{cls.name}: seed {SEEDS[1]} alone differs from the same seed beside another.")
+    kept = [record.bytes_kept for record in records]
+    _demand(
+        kept[0] == kept[2], f"{cls.name}: bytes_kept depends on the number of replicas: {kept[0]}, {kept[2]}."
+    )
+
+
+def check_closed_data(cls: type[Method]) -> None:
+    """3a. After end_task it reads nothing of the task's data, not even through a view."""
+    if "past data" in cls.needs:
+        return
+
+    def forget(self: Method, task: Task) -> None:
+        cls.end_task(self, task)
+        for part in task.train.parts:
+            part.x[part.index.clamp(min=0)] = float("nan")
+
+    def own_copy(self: Stream, draws: Draws, t: int) -> View:
+        view = type(given).view(given, draws, t)
+        return replace(view, x=view.x.float().clone())
+
+    given = small_stream(cls)
+    copied = type("Copied", (type(given),), {"view": own_copy})(
+        **{f.name: getattr(given, f.name) for f in fields(given)}
+    )
+    poisoned, plain = type(cls.__name__, (cls,), {"end_task": forget})(), cls()
+    broken = f"{cls.name}: still reads a task's data after end_task; store copies."
+    try:
+        for method, data in ((poisoned, copied), (plain, given)):
+            run(method, data, SMALL, seeds=SEEDS, progress=False)
+    except (ClosedDataError, NonFiniteError) as error:
+        raise ContractError(broken) from error
+    _demand(_same(poisoned, plain, given), broken)
+
+
+def check_labels(cls: type[Method]) -> None:
+    """3b. Without a need for task labels, scrambling them changes nothing."""
+    given = replace(small_stream(cls), scenario="domain") if cls.default[0] != "split" else small_stream(cls)
+    if "task labels in training" in cls.needs or not cls.needs <= given.gives():
+        return
+
+    def told(verb: Callable[[Method, Task], Any]) -> Callable[[Method, Task], Any]:
+        return lambda self, task: verb(self, replace(task, number=(2, 0, 1)[task.number]))
+
+    scrambled = type(cls.__name__, (cls,), {v: told(getattr(cls, v)) for v in ("begin_task", "end_task")})()
+    plain = cls()
+    for method in (scrambled, plain):
+        run(method, given, SMALL, seeds=SEEDS, progress=False)
+    _demand(_same(scrambled, plain, given), f"{cls.name}: uses task labels but does not declare the need.")
+
+
+def check_bytes(cls: type[Method]) -> None:
+    """4. bytes_kept counts every tensor that it holds between tasks, and no replica dimension."""
+    method, given = cls(), small_stream(cls)
+    record = run(method, given, SMALL, seeds=SEEDS, progress=False)
+    network = stored_bytes(p for net in method.networks() for p in net.parameters())
+    held = sum(t.untyped_storage().nbytes() for t in _tensors(method, set()).values()) // len(SEEDS)
+    _demand(network <= record.bytes_kept[-1], f"{cls.name}: bytes_kept leaves out the network.")
+    _demand(
+        held <= record.bytes_kept[-1],
+        f"{cls.name}: holds {held} bytes, bytes_kept says {record.bytes_kept[-1]}.",
+    )
+    examples = record.bytes_examples[-1]
+    _demand(examples <= record.bytes_kept[-1] - network, f"{cls.name}: bytes_examples exceeds what is kept.")
+
+
+def _tensors(thing: Any, seen: set[int]) -> dict[int, Tensor]:
+    """Every tensor reachable from an object, by storage; draws and their blocks can be drawn again."""
+    if id(thing) in seen or isinstance(thing, (Draws, Feed, Examples, Task)):
+        return {}
+    seen.add(id(thing))
+    if isinstance(thing, Tensor):
+        return {thing.untyped_storage().data_ptr(): thing}
+    parts = (
+        list(thing.values())
+        if isinstance(thing, dict)
+        else list(thing)
+        if isinstance(thing, (list, tuple))
+        else []
+    )
+    parts += list(vars(thing).values()) if hasattr(thing, "__dict__") and not isinstance(thing, type) else []
+    return {key: tensor for part in parts for key, tensor in _tensors(part, seen).items()}
+
+
+def check_meta_device(cls: type[Method]) -> None:
+    """7. A step of the second task reads no value back and mixes in no CPU tensor: it runs on torch's meta device."""
+    method, given = cls(), small_stream(cls)
+    run(method, replace(given, tried=1), SMALL, seeds=SEEDS, progress=False)
+    rule, tasks = given.rule(), given.tasks(method.draws)
+    task = _second(method, tasks)
+    examples = task.train + method.begin_task(task)
+    optimizer = SMALL.optimizer(method.parameters(), SMALL.lr)
+    order = method.draws.shuffles("order", examples.sizes, task.batch, 1)
+    batch = next(examples.batches(order, task.batch, rule, 1))
+    file = BytesIO()
+    torch.save((method, optimizer, batch), file)
+    file.seek(0)
+    method, optimizer, batch = torch.load(file, map_location="meta", weights_only=False)
+    object.__setattr__(method.draws, "device", "meta")
+    method.lr, method.progress = SMALL.lr, 0.5
+    _step_on(method, batch, optimizer)
+
+
+def _second(method: Method, tasks: list[TaskData]) -> Task:
+    data, rule = tasks[1], method.scenario
+    past = tasks[0].train if "past data" in method.needs else None
+    return Task(1, rule.own(1), data.train, data.validation, 1, SMALL.batch, past)
+
+
+def _step_on(method: Method, batch: Batch, optimizer: torch.optim.Optimizer) -> None:
+    try:
+        with _OneDevice():
+            method.step(batch, optimizer)
+    except (RuntimeError, NotImplementedError) as error:
+        raise ContractError(
+            f"{method.name}: a step reads a tensor's value back to Python, or mixes devices ({error}). Use torch.where "
+            "instead of if, and make tensors on the device of their operands."
+        ) from error
+
+
+class _OneDevice(TorchDispatchMode):
+    """Raises where an operation mixes the meta device with another, as a GPU would (numbers may mix)."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        inputs = tree_leaves((args, kwargs or {}))
+        devices = {t.device.type for t in inputs if isinstance(t, Tensor) and t.dim() > 0}
+        if len(devices) > 1:
+            raise RuntimeError(f"{func} mixes {sorted(devices)}")
+        return func(*args, **(kwargs or {}))
+
+
+def check_cuda(cls: type[Method]) -> None:
+    """7b. Where there is a GPU, CPU and GPU agree."""
+    if not torch.cuda.is_available():
+        return
+    given = small_stream(cls)
+    methods = cls(), cls()
+    for method, device in zip(methods, ("cpu", "cuda"), strict=True):
+        run(method, given, SMALL, seeds=SEEDS, dtype=torch.float64, device=device, progress=False)
+    for x, y in zip(_scores(methods[0], given), _scores(methods[1], given), strict=True):
+        _demand(torch.allclose(x, y.cpu(), rtol=1e-5, atol=1e-7), f"{cls.name}: CPU and GPU differ.")
+
+
+def check_documentation(cls: type[Method]) -> None:
+    """8. The docstring says what, from where, what it needs, keeps and where it departs."""
+    parts = sections(cls)
+    for name in ("Reference", "Needs", "Keeps", "Departs"):
+        _demand(bool(parts.get(name)), f"{cls.name}: the docstring lacks the section '{name}:'.")
+    _demand(
+        len(parts["title"].split()) >= 5, f"{cls.name}: the docstring's first sentence says what it does."
+    )
+    _demand(cls is Method or cls.name != Method.name, f"{cls.__name__}: give it a `name` of its own.")
+
+
+def check_unseen(cls: type[Method]) -> None:
+    """`predict` for a task not yet begun answers, and changes nothing; without a needed label it raises."""
+    method, given = cls(), small_stream(cls)
+    run(method, replace(given, tried=1), SMALL, seeds=SEEDS, progress=False)
+    rule, tasks = given.rule(), given.tasks(method.draws)
+    first = _scores(method, replace(given, tried=1))
+    evaluate(method, tasks[:2], rule, 0)
+    second = _scores(method, replace(given, tried=1))
+    same = all(torch.equal(x, y) for x, y in zip(first, second, strict=True))
+    _demand(same, f"{cls.name}: predict changes the state.")
+    if "task labels at test" in cls.needs:
+        try:
+            method.predict(next(tasks[0].test.chunks(4))[0])
+        except UnfitError:
+            return
+        raise ContractError(
+            f"{cls.name}: predict without the task label that it needs must raise UnfitError."
+        )
+
+
+def check_beats(cls: type[Any], replicas: int = 10) -> dict[str, Interval]:
+    """6. How far it is ahead of its control and its ablation, paired over replicas: two intervals.
+
+    Raises:
+        ContractError: it declares nothing to beat, or an interval does not exclude zero.
+    """
+    beats = cls.beats()
+    _demand(beats is not None, f"{cls.name}: declare `beats`: control, ablation, stream, metric.")
+    ours = beats.measure(cls(), replicas)
+    sign = -1 if beats.lower else 1
+    rivals = {"control": beats.control, "ablation": beats.ablation}
+    gains = {k: interval(sign * (ours - beats.measure(rival, replicas))) for k, rival in rivals.items()}
+    for rival, gain in gains.items():
+        _demand(gain.low is not None and gain.low > 0, f"{cls.name} does not beat its {rival}: {gain}.")
+    return gains
+
+
+CHECKS: tuple[Callable[[type[Method]], None], ...] = (
+    check_seeds,
+    check_closed_data,
+    check_labels,
+    check_bytes,
+    check_meta_device,
+    check_cuda,
+    check_documentation,
+    check_unseen,
+)
+
+
+def check_method(cls: type[Method], reference: Method | None = None) -> None:
+    """Run the whole contract on a method class, also one that is not part of clkit.
+
+    Args:
+        cls: a subclass of `clkit.Method` whose settings all have defaults.
+        reference: what it equals when switched off, where `equals` names nothing of clkit.
+
+    Raises:
+        ContractError: which part is broken, and how.
+    """
+    if not issubclass(cls, Method):
+        raise ClkitError(f"{cls.__name__} is no subclass of clkit.Method.")
+    check_off(cls, reference)
+    for check in CHECKS:
+        check(cls)

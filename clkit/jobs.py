@@ -1,0 +1,63 @@
+"""From the options of a command line to a job of `clkit.sweep`."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from clkit import catalogue
+from clkit.errors import positive, unknown
+from clkit.loop import run
+from clkit.method import Method
+from clkit.nets import Mlp
+from clkit.streams import Stream, stream
+from clkit.sweep import Job, for_choice
+from clkit.training import OPTIMIZERS, Training, describe
+
+
+def job(name: str, settings: dict[str, str], options: dict[str, Any], *, choice: bool = False) -> Job:
+    """The run of the method `name` with `settings` that `options` (name -> value, as given) describe.
+
+    `choice`: on the first three tasks, judged on validation data.
+    """
+    method = catalogue.make(name, settings)
+    seeds = tuple(options.get("seeds") or range(_replicas(options)))
+    shared = {"seeds": seeds, "device": options.get("device", "cpu"), "threads": options.get("threads", 1)}
+    return _task_job(method, options, shared, choice)
+
+
+def _replicas(options: dict[str, Any]) -> int:
+    count: int = options.get("replicas", 10)
+    positive("replicas", count)
+    return count
+
+
+def _task_job(method: Method, options: dict[str, Any], shared: dict[str, Any], choice: bool) -> Job:
+    given, training = _stream(method, options), _training(options)
+    given = for_choice(given) if choice else given
+    settings = {
+        "method": {"name": method.name, **method.settings()},
+        "stream": {"name": given.name, **describe(given)},
+        "training": describe(training),
+        **shared,
+    }
+    return Job(run, (method, given, training), shared, settings)
+
+
+def _stream(method: Method, options: dict[str, Any]) -> Stream:
+    """The stream named, or the method's default with its scenario."""
+    name, scenario = method.default
+    if "stream" in options:
+        name, scenario = options["stream"], stream(options["stream"]).scenario
+    chosen = {f: options[f] for f in ("dataset", "length", "limit") if f in options}
+    return stream(name)(**{"scenario": options.get("scenario", scenario), **chosen})
+
+
+def _training(options: dict[str, Any]) -> Training:
+    network = Mlp(**{f: options[f] for f in ("hidden", "scale") if f in options})
+    chosen = {f.name: options[f.name] for f in fields(Training) if f.name in options}
+    if "optimizer" in chosen:
+        if chosen["optimizer"] not in OPTIMIZERS:
+            raise unknown("optimizer", chosen["optimizer"], OPTIMIZERS)
+        chosen["optimizer"] = OPTIMIZERS[chosen["optimizer"]]
+    return Training(**{**chosen, "network": network})

@@ -1,0 +1,380 @@
+"""Episodic learners, and their loop: run_meta(learner, distribution) -> Record.
+
+    distribution --episode--> outer_loss --backward--> optimizer        meta-training, the slow weights
+                                  |
+                          adapt(support), predict(query)                one task, the fast weights
+
+The slow weights are [R, ...]. A task of an inner loop is a replica: the fast weights are [R x M, ...], and one call
+adapts M tasks of every replica.
+"""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.optim import Optimizer
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from clkit.episodes import Distribution, Episode, Shots, distribution
+from clkit.errors import ClkitError, NonFiniteError, UnfitError, positive
+from clkit.files import write_whole
+from clkit.loop import check_device
+from clkit.method import Beats, plain, stored_bytes
+from clkit.nets import Architecture, Build, Mlp
+from clkit.record import Record
+from clkit.replicas import Draws
+from clkit.training import adam, describe
+
+VERBS = ("adapt", "predict", "outer_loss")
+CHUNK = 20  # held-out tasks adapted at once
+GRID = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+Weights = dict[str, Tensor]  # name of the parameter -> [R x M, ...]
+
+
+@dataclass(kw_only=True, eq=False)
+class Learner:
+    """Base of the learners: gradient descent on the support set, from slow weights that the outer loop trains."""
+
+    inner_lr: float = 0.003  # step size of the inner loop (alpha)
+
+    name: ClassVar[str] = ""
+    chapter: ClassVar[str] = "meta"
+    needs: ClassVar[frozenset[str]] = frozenset({"task boundaries", "task labels in training"})
+    default: ClassVar[str] = "sinusoids"  # distribution of the command line
+    off: ClassVar[dict[str, Any] | None] = None  # settings that switch the idea off
+    equals: ClassVar[str] = "joint_pretraining"  # what it then equals, bit for bit
+    listed: ClassVar[bool] = False  # in the catalogue?
+
+    def __post_init__(self) -> None:
+        positive("inner_lr", self.inner_lr, zero=True)
+
+    def start(self, build: Callable[[], nn.Module], draws: Draws) -> None:
+        """Called once, before the first episode."""
+        self.draws = draws
+        self.net = build()
+
+    def expand(self, rows: int) -> Weights:
+        """The slow weights [R, ...], once for each task: [R x M, ...], rows = R x M."""
+        return {
+            name: w[:, None].expand(-1, rows // len(w), *w.shape[1:]).flatten(0, 1)
+            for name, w in self.net.named_parameters()
+        }
+
+    def adapt(
+        self, support: Shots, steps: int, *, lr: float | None = None, weights: Weights | None = None
+    ) -> Weights:
+        """Fast weights after `steps` on the support set, from `weights` (default: the slow ones).
+
+        lr: step size, by default the learner's own.
+        """
+        weights = self.expand(len(support.x)) if weights is None else weights
+        lr = self.inner_lr if lr is None else lr
+        for _ in range(steps):
+            loss = support.loss(self.predict(weights, support.x))
+            gradients = torch.autograd.grad(loss.sum(), [*weights.values()])
+            weights = descend(weights, gradients, lr)
+        return weights
+
+    def predict(self, weights: Weights, x: Tensor) -> Tensor:
+        """Scores [R x M, N, C] of inputs [R x M, N, ...] under fast weights."""
+        return functional_call(self.net, weights, (x,))
+
+    def outer_loss(self, episode: Episode) -> Tensor:
+        """What the outer loop minimises, [R]; here the query loss without any adaptation."""
+        return self.query_loss(self.expand(len(episode.query.x)), episode)
+
+    def query_loss(self, weights: Weights, episode: Episode) -> Tensor:
+        """Mean over each replica's tasks, [R]."""
+        each = episode.query.loss(self.predict(weights, episode.query.x))
+        return each.unflatten(0, (self.draws.replicas, -1)).mean(1)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The slow weights, each [R, ...]."""
+        return list(self.net.parameters())
+
+    def bytes_kept(self) -> int:
+        """Bytes per replica of everything that persists between tasks; fast weights do not."""
+        return stored_bytes(self.parameters())
+
+    @classmethod
+    def beats(cls) -> Beats | None:
+        """The control and the ablation that it beats, by the metric after as many steps as it trained with."""
+        return None
+
+    @classmethod
+    def defines(cls) -> frozenset[str]:
+        """The verbs that the class defines: its place in the taxonomy."""
+        return frozenset(v for v in VERBS if getattr(cls, v) is not getattr(Learner, v))
+
+    def verbs(self) -> frozenset[str]:
+        """The verbs that this object defines."""
+        return self.defines()
+
+    def settings(self) -> dict[str, Any]:
+        """Settings by name, plain enough for JSON."""
+        return {f.name: plain(getattr(self, f.name)) for f in fields(self)}
+
+    def refuse(self, given: object) -> None:
+        """Raise UnfitError where what is given has no episodes."""
+        if not isinstance(given, Distribution):
+            raise UnfitError(
+                f"{self.name} needs episodes of many tasks, not a stream: use sinusoids or label_swap "
+                "(--stream sinusoids), or a method for streams: replay or ewc."
+            )
+
+
+@dataclass(kw_only=True, eq=False)
+class JointPretraining(Learner):
+    """Joint pretraining: one network is trained on all tasks mixed together, and adapts only when it is tested.
+
+    Outer loss: J(w) = mean over tasks of L(w; query), the query loss of the same episodes without adaptation.
+
+    Reference: Finn, Abbeel and Levine (2017), section 5.1, the network pretrained on all tasks.
+    Needs: task boundaries, task labels in training.
+    Keeps: 4 P bytes, the network's P float32 parameters.
+    Departs: nothing; its step size at test is chosen as in the paper, here on validation tasks (`adaptation`).
+    """
+
+    name: ClassVar[str] = "joint_pretraining"
+    off: ClassVar[dict[str, Any] | None] = {}
+    listed: ClassVar[bool] = True
+
+
+def descend(weights: Weights, gradients: Sequence[Tensor], lr: float) -> Weights:
+    """w - lr g, out of place, so that a graph behind the weights survives."""
+    return {name: w - lr * g for (name, w), g in zip(weights.items(), gradients, strict=True)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How a learner is meta-trained and tested; the defaults are the book's quick profile."""
+
+    iterations: int = 3000  # updates of the slow weights
+    tasks: int = 25  # per replica and update, M
+    lr: float = 0.003  # outer step size (beta)
+    optimizer: Callable[[list[nn.Parameter], float], Optimizer] = adam
+    network: Architecture = Mlp(hidden=(40, 40))
+    every: int = 500  # iterations between two looks at the validation tasks
+    steps: int = 10  # K, inner steps at test
+    grid: tuple[float, ...] = GRID  # inner step sizes tried on the validation tasks
+    validation_tasks: int = 100  # per replica
+    test_tasks: int = 300  # per replica
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "tasks", "lr", "every", "validation_tasks", "test_tasks"):
+            positive(name, getattr(self, name))
+        positive("steps", self.steps, zero=True)
+        for lr in self.grid:
+            positive("grid", lr)
+        if not self.grid:
+            raise ClkitError("grid is empty: name at least one inner step size.")
+
+
+def run_meta(
+    learner: Learner,
+    tasks: Distribution | None = None,
+    schedule: Schedule | None = None,
+    *,
+    replicas: int = 10,
+    seeds: Sequence[int] | None = None,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    checkpoint: str | Path | None = None,
+    progress: bool | None = None,
+    threads: int = 1,
+) -> Record:
+    """Meta-train `learner` on a distribution of tasks, then adapt to held-out tasks: `by_step` after 0..K steps.
+
+    Args:
+        replicas: R, with seeds 0..R-1; or give `seeds`.
+        device: "cpu" or "cuda"; the draws are the same.
+        checkpoint: a file written whenever the validation tasks are looked at; if it exists, the run goes on from
+            there, bit for bit. It is unpickled: use your own files only.
+        progress: show a bar; None = where the output is a terminal.
+        threads: of torch, per process. Several threads on a busy machine can be far slower than one.
+
+    Raises:
+        UnfitError: `tasks` is no distribution of tasks.
+        NonFiniteError: weights or losses became NaN or infinite; names replica, iteration and settings.
+        ClkitError: another setting is wrong; the message names it.
+    """
+    tasks, schedule = tasks or distribution(learner.default)(), schedule or Schedule()
+    positive("replicas", replicas)
+    chosen = tuple(range(replicas)) if seeds is None else tuple(seeds)
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise ClkitError(f"seeds must be different numbers, at least one, not {list(chosen)}.")
+    check_device(device)
+    learner.refuse(tasks)
+    torch.set_num_threads(threads)
+    draws = Draws(chosen, device, dtype)
+    now = _State(learner, _record(learner, tasks, schedule, draws))
+    if not (checkpoint is not None and now.resume(checkpoint)):
+        learner.start(Build(schedule.network, tasks.shape, tasks.rule(), draws), draws)
+        now.optimizer = schedule.optimizer(learner.parameters(), schedule.lr)
+    _train(now, tasks, schedule, checkpoint, None if progress is None else not progress)
+    began = time.perf_counter()
+    now.record.by_step = adaptation(learner, tasks, schedule).metric
+    now.record.seconds += time.perf_counter() - began
+    return now.record
+
+
+def _train(
+    now: _State, tasks: Distribution, schedule: Schedule, checkpoint: str | Path | None, hidden: bool | None
+) -> None:
+    """The loop."""
+    learner, record, draws, optimizer = now.learner, now.record, now.learner.draws, now.optimizer
+    assert optimizer is not None
+    first, began = sum(record.updates), time.perf_counter()
+    with tqdm(total=schedule.iterations, initial=first, desc=learner.name, disable=hidden) as bar:
+        for i in range(first, schedule.iterations):
+            episode = tasks.episode(draws, schedule.tasks, i)
+            if i == 0:
+                _count(now, episode, schedule.iterations)
+            optimizer.zero_grad()
+            learner.outer_loss(episode).sum().backward()
+            optimizer.step()
+            bar.update()
+            if (i + 1) % schedule.every == 0 or i + 1 == schedule.iterations:
+                now.look(tasks, schedule, i + 1)
+                record.seconds += time.perf_counter() - began
+                began = time.perf_counter()
+                if checkpoint is not None:
+                    now.save(checkpoint)
+
+
+def _count(now: _State, episode: Episode, iterations: int) -> None:
+    """Floating-point operations per replica, of all iterations; plain: each example forward and backward once."""
+
+    def plain_pass() -> None:
+        weights = now.learner.expand(len(episode.query.x))
+        for shots in (episode.support, episode.query):
+            shots.loss(now.learner.predict(weights, shots.x)).sum().backward()
+
+    def whole() -> None:
+        now.learner.outer_loss(episode).sum().backward()
+
+    for counts, action in ((now.record.flops, whole), (now.record.flops_plain, plain_pass)):
+        with FlopCounterMode(display=False) as counter:
+            action()
+        counts.append(iterations * counter.get_total_flops() // now.learner.draws.replicas)
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """Held-out tasks after 0..K inner steps, every number of steps with the step size that validation chose for it."""
+
+    grid: tuple[float, ...]  # [G] step sizes tried
+    validation: np.ndarray  # [G, R, K+1] loss on validation tasks, infinite where it diverged
+    chosen: np.ndarray  # [R, K+1] positions in the grid
+    loss: np.ndarray  # [R, K+1] on test tasks
+    metric: np.ndarray  # [R, K+1] on test tasks
+
+
+def adaptation(learner: Learner, tasks: Distribution, schedule: Schedule) -> Adaptation:
+    """Adapt to held-out tasks. The step size is chosen on validation tasks, for every learner from the same grid.
+
+    A learner judged with the step size of another one can diverge: joint training does at MAML's on the sinusoids.
+    """
+    replicas, steps = learner.draws.replicas, schedule.steps
+    validation = [
+        held_out(learner, tasks, lr, steps, schedule.validation_tasks, "validation")[0] for lr in schedule.grid
+    ]
+    tried = np.nan_to_num(np.stack(validation), nan=np.inf, posinf=np.inf)
+    chosen = tried.argmin(0)
+    chosen[:, 0] = chosen[:, min(1, steps)]  # before the first step all are equal
+    test = np.full((2, len(schedule.grid), replicas, steps + 1), np.nan)
+    for i in np.unique(chosen):
+        test[:, i] = held_out(learner, tasks, schedule.grid[i], steps, schedule.test_tasks, "test")
+    loss, metric = np.take_along_axis(test, chosen[None, None], axis=1)[:, 0]
+    _finite(learner, loss, "losses on test tasks")
+    return Adaptation(schedule.grid, tried, chosen, loss, metric)
+
+
+def held_out(learner: Learner, tasks: Distribution, lr: float, steps: int, count: int, part: str) -> np.ndarray:
+    """Loss and metric [2, R, K+1] after 0..K inner steps of size `lr`: means over `count` tasks per replica."""
+    totals = torch.zeros(2, learner.draws.replicas, steps + 1, dtype=torch.float64, device=learner.draws.device)
+    for counter, begin in enumerate(range(0, count, CHUNK)):
+        episode = tasks.episode(learner.draws, min(CHUNK, count - begin), counter, part)
+        weights = learner.adapt(episode.support, 0)
+        for k in range(steps + 1):
+            weights = weights if k == 0 else learner.adapt(episode.support, 1, lr=lr, weights=weights)
+            weights = {name: w.detach().requires_grad_() for name, w in weights.items()}
+            with torch.no_grad():
+                scores = learner.predict(weights, episode.query.x)
+                both = torch.stack([episode.query.loss(scores), tasks.measure(scores, episode.query.y).mean(1)])
+                totals[:, :, k] += both.unflatten(1, (learner.draws.replicas, -1)).sum(2)
+    return (totals / count).cpu().numpy()
+
+
+def _finite(learner: Learner, values: np.ndarray, what: str) -> None:
+    good = np.isfinite(values.reshape(len(values), -1)).all(1)
+    if not good.all():
+        seeds = [s for s, ok in zip(learner.draws.seeds, good, strict=True) if not ok]
+        raise NonFiniteError(
+            f"{learner.name}: the {what} of replica(s) with seed {seeds} are not finite. Lower the schedule's lr, "
+            f"or a setting of the learner: {learner.settings()}."
+        )
+
+
+def _record(learner: Learner, tasks: Distribution, schedule: Schedule, draws: Draws) -> Record:
+    settings = {
+        "method": learner.settings(),
+        "stream": describe(tasks),
+        "training": describe(schedule),
+        "dtype": str(draws.dtype),
+    }
+    needs, seeds = sorted(learner.needs), list(draws.seeds)
+    return Record(learner.name, settings, seeds, tasks.name, None, needs, metric=tasks.metric, bytes_examples=[0])
+
+
+@dataclass
+class _State:
+    """What a checkpoint holds."""
+
+    learner: Learner
+    record: Record
+    optimizer: Optimizer | None = None
+    curve: list[np.ndarray] = field(default_factory=list)
+
+    def look(self, tasks: Distribution, schedule: Schedule, done: int) -> None:
+        """The outer loss on validation tasks, and whether all is still finite."""
+        learner, total = self.learner, np.zeros(self.learner.draws.replicas)
+        for weights in learner.parameters():
+            _finite(learner, weights.detach().cpu().numpy(), f"weights after {done} iterations")
+        for counter, begin in enumerate(range(0, schedule.validation_tasks, CHUNK)):
+            count = min(CHUNK, schedule.validation_tasks - begin)
+            episode = tasks.episode(learner.draws, count, counter, "validation")
+            total += count * learner.outer_loss(episode).detach().cpu().numpy()
+        _finite(learner, total, f"validation losses after {done} iterations")
+        self.curve.append(total / schedule.validation_tasks)
+        self.record.curve, self.record.updates = np.stack(self.curve, axis=1)[..., None], [done]
+        self.record.curve_updates.append(done)
+        self.record.bytes_kept = [learner.bytes_kept()]
+
+    def save(self, path: str | Path) -> None:
+        write_whole(path, lambda file: torch.save(self, file))
+
+    def resume(self, path: str | Path) -> bool:
+        """Go on from the checkpoint at `path`, if there is one."""
+        if not Path(path).exists():
+            return False
+        try:
+            old = torch.load(path, weights_only=False)
+        except (OSError, RuntimeError, EOFError, AttributeError, pickle.UnpicklingError) as error:
+            raise ClkitError(f"{path} is no checkpoint of clkit ({error}): remove it, or name another file.") from None
+        mine, theirs = ((r.method, r.settings, r.seeds, r.stream) for r in (self.record, old.record))
+        if mine != theirs:
+            raise ClkitError(f"{path} is the checkpoint of another run: remove it, or name another file.")
+        self.learner.__dict__.update(old.learner.__dict__)
+        self.record, self.optimizer, self.curve = old.record, old.optimizer, old.curve
+        return True
