@@ -15,7 +15,8 @@ INSTALL := $(PIP) install --retries 10 --progress-bar off
 BRIEF := awk '/Downloading .*\.whl.* \([0-9.]+ [MG]B\)/ { sub(/.*\//, "", $$2); print "      " $$2, $$3, $$4; fflush() }'
 AGAIN := { echo "The installation stopped. Run the same command again: what came down is kept."; exit 1; }
 
-TEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+# loadgroup: tests marked xdist_group share a process, all others spread over both.
+TEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help book fresh test slow check bench address lock

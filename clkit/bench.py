@@ -18,8 +18,11 @@ from torch import nn
 from tqdm import tqdm
 
 from clkit import catalogue
+from clkit.episodes import Sinusoids
 from clkit.errors import positive
+from clkit.learner import Schedule
 from clkit.loop import run, take_step
+from clkit.meta.maml import MAML
 from clkit.method import Method
 from clkit.nets import Build, Mlp
 from clkit.replicas import Draws
@@ -27,6 +30,7 @@ from clkit.streams import Given, from_arrays, stream
 from clkit.training import Training, sgd
 
 Timed = Callable[[], None]
+UPDATES = 5  # of MAML in a round
 
 
 def bench(rounds: int = 9) -> list[dict[str, Any]]:
@@ -148,13 +152,56 @@ def _steps(inputs: int, hidden: int, batch: int, updates: int, bounds: tuple[flo
 
 def _gpu_steps() -> Group:
     def synchronised(action: Timed) -> Timed:
-        return lambda: (action(), torch.cuda.synchronize())[1]
+        def both() -> None:
+            action()
+            torch.cuda.synchronize()
+
+        return both
 
     cases: list[tuple[str, Timed, float | None]] = [
         (f"step of 64-100-100-10 on CUDA, R = {r}", synchronised(_kit(64, 100, 32, 200, r, "cuda")), bound)
         for r, bound in ((10, 1.3), (100, 3.0))
     ]
     return synchronised(_plain(64, 100, 32, 200, "cuda")), cases, False
+
+
+def _maml() -> Group:
+    """25 sinusoid tasks, one second-order inner step: a plain loop over tasks against tasks as replicas."""
+    draws, learner, tasks, schedule = Draws((0,)), MAML(), Sinusoids(), Schedule()
+    learner.start(Build(schedule.network, tasks.shape, tasks.rule(), draws), draws)
+    optimizer = sgd(learner.parameters(), 0.001)
+    sizes = (1, 40, 40, 1)
+    weights = [torch.randn(a, b).requires_grad_() for a, b in zip(sizes, sizes[1:], strict=False)]
+    biases = [torch.zeros(b, requires_grad=True) for b in sizes[1:]]
+    plain_optimizer = torch.optim.SGD([*weights, *biases], lr=1e-6)
+
+    def net(w: list[torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        for i in range(3):
+            x = F.linear(x, w[i].T, w[i + 3])
+            x = x.relu() if i < 2 else x
+        return x
+
+    def loop() -> None:
+        for i in range(UPDATES):
+            episode = tasks.episode(draws, 25, i)
+            losses = []
+            for t in range(25):
+                fast = [*weights, *biases]
+                loss = F.mse_loss(net(fast, episode.support.x[t]), episode.support.y[t])
+                grads = torch.autograd.grad(loss, fast, create_graph=True)
+                fast = [w - 0.003 * g for w, g in zip(fast, grads, strict=True)]
+                losses.append(F.mse_loss(net(fast, episode.query.x[t]), episode.query.y[t]))
+            plain_optimizer.zero_grad()
+            torch.stack(losses).mean().backward()
+            plain_optimizer.step()
+
+    def kit() -> None:
+        for i in range(UPDATES):
+            optimizer.zero_grad()
+            learner.outer_loss(tasks.episode(draws, 25, i)).sum().backward()
+            optimizer.step()
+
+    return loop, [("MAML update over a loop of 25 sinusoid tasks", kit, 8.0)], True
 
 
 def _methods() -> Group:
@@ -165,7 +212,11 @@ def _methods() -> Group:
         length = 5 if name == "split" else 2
         given = stream(name)(scenario=scenario, length=length, limit=(200,) * length, tried=2)
         steps = training if length == 2 else Training(updates=(60,) * length)
-        return lambda: run(method, given, steps, progress=False) and None
+
+        def action() -> None:
+            run(method, given, steps, progress=False)
+
+        return action
 
     cases: list[tuple[str, Timed, float | None]] = []
     for name, cls in catalogue.methods().items():

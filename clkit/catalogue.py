@@ -21,10 +21,10 @@ SECTION = re.compile(r"^(Reference|Needs|Keeps|Departs): *(.*?)(?=^\w+: |\Z)", r
 @lru_cache
 def methods() -> dict[str, type[Any]]:
     """Command name -> class, of everything in `clkit.controls`, `clkit.learner` and the chapters."""
-    modules = ["method", "controls"]
+    modules = ["method", "controls", "learner"]
     for chapter in CHAPTERS:
         modules += [f"{chapter}.{m.name}" for m in iter_modules([str(ROOT / chapter)]) if m.name != "claims"]
-    found = {}
+    found: dict[str, type[Any]] = {}
     for module in (import_module(f"clkit.{name}") for name in modules):
         for cls in vars(module).values():
             if (

@@ -131,7 +131,7 @@ def table(folder: Path = RESULTS) -> list[dict[str, Any]]:
     rows = []
     for entry in registered().values():
         result = stored(entry.id, folder) or {}
-        row = {"id": entry.id, "says": entry.says, "section": entry.section}
+        row: dict[str, Any] = {"id": entry.id, "says": entry.says, "section": entry.section}
         row |= {name: result.get(name) for name in ("effect", "low", "high")}
         row |= {"unit": entry.unit, "smallest": entry.smallest, "replicas": result.get("replicas")}
         row |= {"control": entry.control} | {n: result.get(n) for n in ("verdict", "seconds", "schema")}

@@ -93,6 +93,7 @@ def _add_run_options(made: Parser) -> None:
     made.add_argument(
         "--updates", type=_whole_numbers, metavar="N,N", help="steps of each task, instead of epochs"
     )
+    made.add_argument("--iterations", type=int, help="updates of an episodic learner")
     made.add_argument("--batch", type=int, help="examples per step")
     made.add_argument("--lr", type=float, help="step size")
     made.add_argument("--optimizer", help="sgd, momentum or adam")

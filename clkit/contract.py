@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from io import BytesIO
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -15,12 +16,15 @@ from torch.utils._pytree import tree_leaves
 from clkit.catalogue import find, sections
 from clkit.errors import ClkitError, ClosedDataError, NonFiniteError, UnfitError
 from clkit.examples import Batch, Examples, Task, TaskData
-from clkit.loop import Training, evaluate, run
-from clkit.method import Method, stored_bytes
+from clkit.learner import Learner, Schedule, run_meta
+from clkit.loop import evaluate, run
+from clkit.method import Beats, Method, stored_bytes
 from clkit.metrics import Interval, interval
 from clkit.nets import Mlp
 from clkit.replicas import Draws, Feed
+from clkit.report import MEASURES
 from clkit.streams import Stream, View, stream
+from clkit.training import Training
 
 SEEDS = (3, 1)
 SMALL = Training(epochs=1, batch=8, network=Mlp(hidden=(16, 12)))
@@ -262,13 +266,24 @@ def check_beats(cls: type[Any], replicas: int = 10) -> dict[str, Interval]:
     """
     beats = cls.beats()
     _demand(beats is not None, f"{cls.name}: declare `beats`: control, ablation, stream, metric.")
-    ours = beats.measure(cls(), replicas)
-    sign = -1 if beats.lower else 1
+    ours, sign = _measured(beats, cls(), replicas), -1 if beats.lower else 1
     rivals = {"control": beats.control, "ablation": beats.ablation}
-    gains = {k: interval(sign * (ours - beats.measure(rival, replicas))) for k, rival in rivals.items()}
+    gains = {k: interval(sign * (ours - _measured(beats, rival, replicas))) for k, rival in rivals.items()}
     for rival, gain in gains.items():
         _demand(gain.low is not None and gain.low > 0, f"{cls.name} does not beat its {rival}: {gain}.")
     return gains
+
+
+def _measured(beats: Beats, method: Any, replicas: int) -> np.ndarray:
+    """The metric of each replica; of an episodic learner, after its trained number of inner steps."""
+    if isinstance(method, Learner):
+        steps = run_meta(
+            method, beats.stream, Schedule(**beats.training), replicas=replicas, progress=False
+        ).by_step
+        assert steps is not None
+        return steps[:, beats.after]
+    record = run(method, beats.stream, Training(**beats.training), replicas=replicas, progress=False)
+    return MEASURES[beats.metric](record)
 
 
 CHECKS: tuple[Callable[[type[Method]], None], ...] = (

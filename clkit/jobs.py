@@ -6,11 +6,13 @@ from dataclasses import fields
 from typing import Any
 
 from clkit import catalogue
-from clkit.errors import positive, unknown
+from clkit.episodes import DISTRIBUTIONS, distribution
+from clkit.errors import UnfitError, positive, unknown
+from clkit.learner import Learner, Schedule, run_meta
 from clkit.loop import run
 from clkit.method import Method
 from clkit.nets import Mlp
-from clkit.streams import Stream, stream
+from clkit.streams import STREAMS, Stream, stream
 from clkit.sweep import Job, for_choice
 from clkit.training import OPTIMIZERS, Training, describe
 
@@ -23,6 +25,8 @@ def job(name: str, settings: dict[str, str], options: dict[str, Any], *, choice:
     method = catalogue.make(name, settings)
     seeds = tuple(options.get("seeds") or range(_replicas(options)))
     shared = {"seeds": seeds, "device": options.get("device", "cpu"), "threads": options.get("threads", 1)}
+    if isinstance(method, Learner):
+        return _episode_job(method, options, shared)
     return _task_job(method, options, shared, choice)
 
 
@@ -44,9 +48,42 @@ def _task_job(method: Method, options: dict[str, Any], shared: dict[str, Any], c
     return Job(run, (method, given, training), shared, settings)
 
 
+def _episode_job(learner: Learner, options: dict[str, Any], shared: dict[str, Any]) -> Job:
+    name = options.get("stream", learner.default)
+    if name in STREAMS:
+        learner.refuse(stream(name)())
+    tasks = distribution(name)(
+        **{f: options[f] for f in ("dataset",) if f in options and name == "label_swap"}
+    )
+    wanted = {f.name: options[f.name] for f in fields(Schedule) if f.name in options}
+    network: dict[str, Any] = {"hidden": (40, 40), **{f: options[f] for f in ("hidden", "scale") if f in options}}
+    schedule = Schedule(**{**_with_optimizer(wanted), "network": Mlp(**network)})
+    settings = {
+        "method": {"name": learner.name, **learner.settings()},
+        "stream": {"name": tasks.name, **describe(tasks)},
+        "training": describe(schedule),
+        **shared,
+    }
+    return Job(run_meta, (learner, tasks, schedule), shared, settings)
+
+
+def _with_optimizer(wanted: dict[str, Any]) -> dict[str, Any]:
+    """The optimiser by its name."""
+    if "optimizer" not in wanted:
+        return wanted
+    if wanted["optimizer"] not in OPTIMIZERS:
+        raise unknown("optimizer", wanted["optimizer"], OPTIMIZERS)
+    return {**wanted, "optimizer": OPTIMIZERS[wanted["optimizer"]]}
+
+
 def _stream(method: Method, options: dict[str, Any]) -> Stream:
     """The stream named, or the method's default with its scenario."""
     name, scenario = method.default
+    if options.get("stream") in DISTRIBUTIONS:
+        raise UnfitError(
+            f"{method.name} needs a stream of tasks, and {options['stream']} is a distribution of episodes: use "
+            "--stream rotated, permuted or split, or an episodic learner: maml."
+        )
     if "stream" in options:
         name, scenario = options["stream"], stream(options["stream"]).scenario
     chosen = {f: options[f] for f in ("dataset", "length", "limit") if f in options}
@@ -56,8 +93,4 @@ def _stream(method: Method, options: dict[str, Any]) -> Stream:
 def _training(options: dict[str, Any]) -> Training:
     network = Mlp(**{f: options[f] for f in ("hidden", "scale") if f in options})
     chosen = {f.name: options[f.name] for f in fields(Training) if f.name in options}
-    if "optimizer" in chosen:
-        if chosen["optimizer"] not in OPTIMIZERS:
-            raise unknown("optimizer", chosen["optimizer"], OPTIMIZERS)
-        chosen["optimizer"] = OPTIMIZERS[chosen["optimizer"]]
-    return Training(**{**chosen, "network": network})
+    return Training(**{**_with_optimizer(chosen), "network": network})

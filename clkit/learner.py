@@ -274,7 +274,7 @@ class Adaptation:
     """Held-out tasks after 0..K inner steps, every number of steps with the step size that validation chose for it."""
 
     grid: tuple[float, ...]  # [G] step sizes tried
-    validation: np.ndarray  # [G, R, K+1] loss on validation tasks, infinite where it diverged
+    validation: np.ndarray  # [G, R, K+1] loss on validation tasks
     chosen: np.ndarray  # [R, K+1] positions in the grid
     loss: np.ndarray  # [R, K+1] on test tasks
     metric: np.ndarray  # [R, K+1] on test tasks
@@ -286,33 +286,41 @@ def adaptation(learner: Learner, tasks: Distribution, schedule: Schedule) -> Ada
     A learner judged with the step size of another one can diverge: joint training does at MAML's on the sinusoids.
     """
     replicas, steps = learner.draws.replicas, schedule.steps
-    validation = [
-        held_out(learner, tasks, lr, steps, schedule.validation_tasks, "validation")[0] for lr in schedule.grid
-    ]
-    tried = np.nan_to_num(np.stack(validation), nan=np.inf, posinf=np.inf)
-    chosen = tried.argmin(0)
+    validation = np.stack(
+        [held_out(learner, tasks, lr, steps, schedule.validation_tasks, "validation")[0] for lr in schedule.grid]
+    )
+    chosen = validation.argmin(0)
     chosen[:, 0] = chosen[:, min(1, steps)]  # before the first step all are equal
     test = np.full((2, len(schedule.grid), replicas, steps + 1), np.nan)
     for i in np.unique(chosen):
         test[:, i] = held_out(learner, tasks, schedule.grid[i], steps, schedule.test_tasks, "test")
     loss, metric = np.take_along_axis(test, chosen[None, None], axis=1)[:, 0]
     _finite(learner, loss, "losses on test tasks")
-    return Adaptation(schedule.grid, tried, chosen, loss, metric)
+    return Adaptation(schedule.grid, validation, chosen, loss, metric)
 
 
 def held_out(learner: Learner, tasks: Distribution, lr: float, steps: int, count: int, part: str) -> np.ndarray:
-    """Loss and metric [2, R, K+1] after 0..K inner steps of size `lr`: means over `count` tasks per replica."""
-    totals = torch.zeros(2, learner.draws.replicas, steps + 1, dtype=torch.float64, device=learner.draws.device)
+    """Loss and metric [2, R, K+1] after 0..K inner steps of size `lr`: means over `count` tasks per replica.
+
+    A step that leaves a task's support set worse than it was before the first step is not taken: whoever adapts
+    sees such a divergence, and with it one task in hundreds would decide the mean.
+    """
+    replicas, device = learner.draws.replicas, learner.draws.device
+    totals = torch.zeros(2, replicas, steps + 1, dtype=torch.float64, device=device)
     for counter, begin in enumerate(range(0, count, CHUNK)):
         episode = tasks.episode(learner.draws, min(CHUNK, count - begin), counter, part)
         weights = learner.adapt(episode.support, 0)
+        before = episode.support.loss(learner.predict(weights, episode.support.x)).detach()
         for k in range(steps + 1):
-            weights = weights if k == 0 else learner.adapt(episode.support, 1, lr=lr, weights=weights)
+            if k > 0:
+                new = learner.adapt(episode.support, 1, lr=lr, weights=weights)
+                fits = episode.support.loss(learner.predict(new, episode.support.x)).detach() <= before
+                weights = {n: torch.where(fits.view(-1, *[1] * (w.dim() - 1)), new[n], w) for n, w in weights.items()}
             weights = {name: w.detach().requires_grad_() for name, w in weights.items()}
             with torch.no_grad():
                 scores = learner.predict(weights, episode.query.x)
                 both = torch.stack([episode.query.loss(scores), tasks.measure(scores, episode.query.y).mean(1)])
-                totals[:, :, k] += both.unflatten(1, (learner.draws.replicas, -1)).sum(2)
+                totals[:, :, k] += both.unflatten(1, (replicas, -1)).sum(2)
     return (totals / count).cpu().numpy()
 
 

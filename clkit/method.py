@@ -47,6 +47,7 @@ class Beats:
     metric: str  # a function of clkit.metrics of the accuracy array
     training: dict[str, Any]  # arguments of clkit.run.Training (or Schedule)
     lower: bool = False  # is a smaller metric better?
+    after: int = 1  # of episodic learners: the inner steps after which the metric counts
 
 
 @dataclass(kw_only=True, eq=False)

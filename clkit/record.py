@@ -52,6 +52,13 @@ class Record:
     versions: dict[str, str] = field(default_factory=versions)
     schema: int = SCHEMA
 
+    @property
+    def matrix(self) -> np.ndarray:
+        """The accuracy matrix [R, T+1, T] of a run on a stream."""
+        if self.accuracy is None:
+            raise ClkitError(f"{self.method} has no accuracy matrix: it learns episodes. Look at by_step.")
+        return self.accuracy
+
     def save(self, path: str | Path) -> Path:
         """Write as JSON, whole or not at all."""
         return write_text(path, json.dumps(self.to_json()) + "\n")

@@ -17,14 +17,14 @@ NONE = {"mean": None, "low": None, "high": None}
 
 def forward_transfer(record: Record) -> np.ndarray:
     """[R], NaN where the scenario gives an unseen task no score."""
-    return metrics.forward_transfer(record.accuracy, class_incremental=not record.foresees)
+    return metrics.forward_transfer(record.matrix, class_incremental=not record.foresees)
 
 
 MEASURES: dict[str, Callable[[Record], np.ndarray]] = {
-    "average_accuracy": lambda record: metrics.average_accuracy(record.accuracy),
-    "learned": lambda record: metrics.learned(record.accuracy),
-    "forgetting": lambda record: metrics.forgetting(record.accuracy),
-    "backward_transfer": lambda record: metrics.backward_transfer(record.accuracy),
+    "average_accuracy": lambda record: metrics.average_accuracy(record.matrix),
+    "learned": lambda record: metrics.learned(record.matrix),
+    "forgetting": lambda record: metrics.forgetting(record.matrix),
+    "backward_transfer": lambda record: metrics.backward_transfer(record.matrix),
     "forward_transfer": forward_transfer,
 }
 

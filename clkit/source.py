@@ -37,8 +37,8 @@ def source(thing: Callable | type, labels: dict[str, str] | None = None) -> Figu
         label = plain.split("# eq: ")[1].split()[0] if "# eq: " in plain else marked.get(number - first, "")
         mark = f' class="kit-equation" id="eq-{label}"' if label else ""
         anchor = f"{path.stem}-{number}"
-        link = f'<a class="kit-number" href="#{anchor}">{number:4d}</a>'
-        body += f'<span id="{anchor}">{link} <span{mark}>{row}</span></span>\n'
+        place = f'<span class="kit-number">{number:4d}</span>'
+        body += f'<span id="{anchor}">{place} <span{mark}>{row}</span></span>\n'
     title = f"<code>{package}</code>, lines {first} to {first + len(lines) - 1}"
     code = f'<div class="highlight"><pre tabindex="0">{body}</pre></div>'
     return Figure(f'<div class="kit-code"><p>{title}</p>{code}</div>', text)

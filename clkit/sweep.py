@@ -1,7 +1,7 @@
 """Many runs: lists of picklable jobs, by processes here or on a Dask cluster; results are kept by content.
 
-A job that was done before, with the same settings and the same code, is read from the store, so an interrupted
-sweep goes on where it stopped.
+A job that was done before, with the same settings and the same code, is read from the store, so an
+interrupted sweep goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def grid(text: Sequence[str]) -> list[dict[str, str]]:
 
 def chosen(records: Sequence[Record]) -> int:
     """The record with the highest average accuracy on validation data."""
-    return max(range(len(records)), key=lambda i: interval(average_accuracy(records[i].accuracy)).mean)
+    return max(range(len(records)), key=lambda i: interval(average_accuracy(records[i].matrix)).mean)
 
 
 def for_choice(stream: Any) -> Any:

@@ -61,4 +61,5 @@ class Training:
 def describe(setting: Any) -> dict[str, Any]:
     """The fields of a stream, a training or an architecture as JSON holds them."""
     named = {f.name: getattr(setting, f.name) for f in fields(setting)}
-    return {k: describe(v) if isinstance(v, Architecture) else plain(v) for k, v in named.items() if k != "sources"}
+    kept = {k: v for k, v in named.items() if k != "sources"}
+    return {k: describe(v) if isinstance(v, Architecture) else plain(v) for k, v in kept.items()}

@@ -17,26 +17,26 @@ from clkit.replicas import Draws, Feed
 from clkit.scenario import Scenario
 from clkit.streams import Rotated
 
-# (loss on the memory [R], parameters, draws, number of the call) -> r, one tensor per parameter
+# (loss on the memory [R], parameters, draws, counter that never repeats) -> r, one tensor per parameter
 Reference = Callable[[Tensor, Sequence[Tensor], Draws, int], Sequence[Tensor]]
 
 
-def memory_gradient(loss: Tensor, parameters: Sequence[Tensor], draws: Draws, call: int) -> Sequence[Tensor]:
+def memory_gradient(loss: Tensor, parameters: Sequence[Tensor], draws: Draws, counter: int) -> Sequence[Tensor]:
     """r: the gradient of the loss on stored examples of earlier tasks."""
     return torch.autograd.grad(loss.sum(), parameters)
 
 
-def random_direction(loss: Tensor, parameters: Sequence[Tensor], draws: Draws, call: int) -> Sequence[Tensor]:
+def random_direction(loss: Tensor, parameters: Sequence[Tensor], draws: Draws, counter: int) -> Sequence[Tensor]:
     """Ablation: r points anywhere."""
-    return [draws.normal("agem direction", tuple(w.shape[1:]), i, call) for i, w in enumerate(parameters)]
+    return [draws.normal("agem direction", tuple(w.shape[1:]), i, counter) for i, w in enumerate(parameters)]
 
 
 @torch.no_grad()
 def project(gradient: Sequence[Tensor], reference: Sequence[Tensor]) -> None:
     """g <- g - (g.r / r.r) r in each replica where g.r < 0, over all parameters as one vector, in place."""
     g, r = (torch.cat([part.flatten(1) for part in parts], 1) for parts in (gradient, reference))
-    inner, length = (g * r).sum(1), r.square().sum(1)
-    share = torch.where((inner < 0) & (length > 0), inner / length, 0.0)  # eq: agem-projection
+    inner, square = (g * r).sum(1), r.square().sum(1)
+    share = torch.where((inner < 0) & (square > 0), inner / square, 0.0)  # eq: agem-projection
     for part, along in zip(gradient, reference, strict=True):
         part -= share.view(-1, *[1] * (along.dim() - 1)) * along
 

@@ -129,10 +129,10 @@ class Gauge:
         self.updates = 0
 
     def reference(
-        self, loss: Tensor, parameters: Sequence[Tensor], draws: Draws, call: int
+        self, loss: Tensor, parameters: Sequence[Tensor], draws: Draws, counter: int
     ) -> Sequence[Tensor]:
         """What A-GEM asks for in each update: the gradient is there and not yet projected."""
-        found = memory_gradient(loss, parameters, draws, call)
+        found = memory_gradient(loss, parameters, draws, counter)
         self.against = [_flat(found), self.held_out(parameters) if self.updates % EVERY == 0 else None]
         self.updates += 1
         self.look(parameters, 0)

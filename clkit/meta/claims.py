@@ -1,1 +1,120 @@
 """Claims of the review's meta part, as experiments."""
+
+from __future__ import annotations
+
+from math import log
+from typing import Any
+
+import numpy as np
+from torch.nn.functional import one_hot
+
+from clkit.claims import Outcome, claim
+from clkit.episodes import Distribution, LabelSwap, Sinusoids
+from clkit.learner import Adaptation, JointPretraining, Learner, Schedule, adaptation, run_meta
+from clkit.meta.maml import MAML
+from clkit.nets import Build
+from clkit.record import Record
+from clkit.replicas import Draws
+
+RATES = (0.1, 0.3, 1.0, 3.0)  # of the grid, inner step size of MAML on label swaps
+PLENTY = 4  # episodes of joint training to one of MAML, which spends as many operations on it
+TRIAL = Schedule(iterations=300, tasks=10, validation_tasks=40, test_tasks=20)
+SWAPS = {"iterations": 1000, "tasks": 10, "every": 250, "validation_tasks": 40, "test_tasks": 100}
+FLIPS = {"iterations": 2000, "tasks": 25, "every": 500, "validation_tasks": 40, "test_tasks": 100}
+
+
+def grid(replicas: int) -> list[dict[str, float]]:
+    """Loss on validation tasks of MAML with each inner step size, after a short training; test tasks stay closed."""
+    rows = []
+    for rate in RATES:
+        curve = run_meta(MAML(inner_lr=rate), LabelSwap(), TRIAL, replicas=replicas, progress=False).curve
+        assert curve is not None
+        rows.append({"inner_lr": rate, "loss": float(curve[:, -1].mean())})
+    return rows
+
+
+def arms(
+    maml: MAML, tasks: Distribution, settings: dict[str, int], replicas: int
+) -> tuple[dict[str, Record], dict[str, Adaptation]]:
+    """MAML, joint training on several times as many episodes, and a network that has learned nothing before."""
+    short = Schedule(**settings)  # type: ignore[arg-type]
+    long = Schedule(**settings | {n: PLENTY * settings[n] for n in ("iterations", "every")})  # type: ignore[arg-type]
+    learners: dict[str, Learner] = {"maml": maml, "joint_pretraining": JointPretraining()}
+    records = {
+        arm: run_meta(learner, tasks, long if arm != "maml" else short, replicas=replicas, progress=False)
+        for arm, learner in learners.items()
+    }
+    learners["scratch"], draws = JointPretraining(), Draws(tuple(range(replicas)))
+    learners["scratch"].start(Build(short.network, tasks.shape, tasks.rule(), draws), draws)
+    return records, {arm: adaptation(learner, tasks, short) for arm, learner in learners.items()}
+
+
+def nearest_mean(tasks: LabelSwap, replicas: int, count: int) -> np.ndarray:
+    """Accuracy [R] of the nearest class mean among the support's pixels, for which nothing need be learned before."""
+    episode = tasks.episode(Draws(tuple(range(replicas))), count, 0, "test")
+    x, y = episode.support.x.flatten(2), episode.support.y
+    member = one_hot(y).to(x.dtype).transpose(1, 2)  # [R x M, C, N]
+    means = member @ x / member.sum(2, keepdim=True)
+    right = tasks.measure(-(episode.query.x.flatten(2)[:, :, None] - means[:, None]).square().sum(-1), episode.query.y)
+    return right.view(replicas, -1).double().mean(1).numpy()
+
+
+def whole(name: str, records: dict[str, Record], found: dict[str, Adaptation]) -> dict[str, np.ndarray]:
+    """What every arm came to [R]."""
+    reported = {}
+    for arm, result in found.items():
+        for k in (0, 1, result.loss.shape[1] - 1):
+            reported[f"{name}: loss after {k} steps, {arm}"] = result.loss[:, k]
+            reported[f"{name}: metric after {k} steps, {arm}"] = result.metric[:, k]
+    for arm, record in records.items():
+        reported[f"{name}: bytes kept, {arm}"] = np.full(len(record.seeds), record.bytes_kept[-1])
+        reported[f"{name}: operations in training, {arm}"] = np.full(len(record.seeds), record.flops[-1])
+    return reported
+
+
+def curves(records: dict[str, Record], found: dict[str, Adaptation]) -> dict[str, Any]:
+    """For the figures: by inner step [R, K+1]; the step sizes tried [G, K+1]; validation along training [E]."""
+    plain: dict[str, Any] = {}
+    for arm, result in found.items():
+        plain[arm] = {"loss": result.loss.tolist(), "metric": result.metric.tolist()}
+        plain[arm] |= {"grid": list(result.grid), "tried": result.validation.mean(1).tolist()}
+    for arm, record in records.items():
+        assert record.curve is not None
+        plain[arm]["training"] = record.curve[..., 0].mean(0).tolist()
+        plain[arm]["iterations"] = record.curve_updates
+    return plain
+
+
+@claim(
+    "L5",
+    says="Contradictory tasks have no joint solution: nothing that could be recalled serves them, but fast adaptation does.",
+    section="meta",
+    control=f"joint training on the mixture of the tasks, {PLENTY} times as many episodes, adapted with its own step size",
+    unit="cross-entropy, nats",
+    smallest=log(10) / 10,  # a tenth of the ln 10 nats that guessing among ten classes costs
+)
+def l5(replicas: int) -> Outcome:
+    """Loss on new label swaps after one step on five images per class: joint training minus MAML.
+
+    As many steps as MAML trained with. The second world, sinusoids of random sign, is reported.
+    """
+    rows = grid(min(replicas, 3))
+    swapper, swaps = MAML(inner_lr=min(rows, key=lambda row: row["loss"])["inner_lr"]), LabelSwap()
+    worlds = {
+        "label_swap": arms(swapper, swaps, SWAPS, replicas),
+        "flipped sinusoids": arms(MAML(), Sinusoids(flip=True), FLIPS, replicas),
+    }
+    reported, figures = {}, {}
+    for name, (records, found) in worlds.items():
+        reported[f"{name}: joint_pretraining minus maml, loss after 1 step"] = _gain(found, "joint_pretraining", 1)
+        reported[f"{name}: joint_pretraining minus maml, loss after 10 steps"] = _gain(found, "joint_pretraining", 10)
+        reported[f"{name}: scratch minus maml, loss after 10 steps"] = _gain(found, "scratch", 10)
+        reported |= whole(name, records, found)
+        figures[name] = curves(records, found)
+    reported["label_swap: accuracy of the nearest class mean"] = nearest_mean(swaps, replicas, SWAPS["test_tasks"])
+    effect = _gain(worlds["label_swap"][1], "joint_pretraining", swapper.steps)
+    return Outcome(effect, reported, {"grid": rows, "guessing": log(10), **figures})
+
+
+def _gain(found: dict[str, Adaptation], arm: str, k: int) -> np.ndarray:
+    return found[arm].loss[:, k] - found["maml"].loss[:, k]

@@ -111,7 +111,7 @@ def m1(replicas: int) -> Outcome:
     smallest=0.05,  # less would not be worth columns of twice the size
 )
 def m2(replicas: int) -> Outcome:
-    """Rotated digits, 60 examples and 20 updates in tasks 2-5: progressive minus independent; 300 updates too."""
+    """Rotated digits, tasks 2-5 of 60 examples and 20 updates: progressive minus independent (and at 300)."""
     stream = Rotated(scenario="task", limit=(1097, 60, 60, 60, 60))
     methods: dict[str, Method] = {
         "progressive": Progressive(),

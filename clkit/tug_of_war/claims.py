@@ -106,7 +106,7 @@ def _two_phases(before: tuple[int, ...], after: tuple[int, ...]) -> Given:
         for rows in (digits.train, digits.validation, digits.test)
     )
     phases = [
-        tuple(np.concatenate(pair) for pair in zip(*(train[task] for task in tasks), strict=True))
+        (np.concatenate([train[t][0] for t in tasks]), np.concatenate([train[t][1] for t in tasks]))
         for tasks in (before, after)
     ]
     return from_arrays(phases, test, validation, dataset="digits, plain and permuted")

@@ -1,9 +1,9 @@
-"""The committed notebooks: rules on what they hold, and one execution of each that proves text and figure data.
+"""The committed notebooks: rules on what they hold, and one execution of each that proves text and figures.
 
-The execution is nbval's, in a process of its own, with the data of the figures written to a temporary folder. On
-the CPU and the versions on which the notebook was recorded, every text output must be the same. Elsewhere the last
-digits of a training run differ: there nbval compares the cells tagged `nbval-check-output`, and the figure data
-must agree to 15 % of each column's range and, on average, to 3 %.
+The execution is nbval's, in a process of its own, with the data of the figures written to a temporary folder.
+On the CPU and the versions on which the notebook was recorded, every text output must be the same. Elsewhere
+the last digits of a training run differ: there nbval compares the cells tagged `nbval-check-output`, and the
+figure data must agree to 15 % of each column's range and, on average, to 3 %.
 """
 
 import json
