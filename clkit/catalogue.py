@@ -13,8 +13,11 @@ from typing import Any
 
 from clkit.claims import CHAPTERS
 from clkit.errors import ClkitError, unknown
+from clkit.learner import Learner
+from clkit.method import Method
 
 ROOT = Path(__file__).parent
+BASES = (Method, Learner)
 SECTION = re.compile(r"^(Reference|Needs|Keeps|Departs): *(.*?)(?=^\w+: |\Z)", re.S | re.M)
 
 
@@ -29,8 +32,8 @@ def methods() -> dict[str, type[Any]]:
         for cls in vars(module).values():
             if (
                 inspect.isclass(cls)
+                and issubclass(cls, BASES)
                 and cls.__module__ == module.__name__
-                and "off" in dir(cls)
                 and cls.listed
             ):
                 found[cls.name] = cls

@@ -41,7 +41,7 @@ class Joint(Method):
         return task.past
 
     def end_task(self, task: Task) -> None:
-        self.data_bytes += task.train.bytes()
+        self.data_bytes = (task.train + task.past).bytes()
 
     def bytes_examples(self) -> int:
         return self.data_bytes

@@ -126,7 +126,9 @@ class Sinusoids(Distribution):
         return squared_error(scores, y)
 
     def episode(self, draws: Draws, tasks: int, counter: int, part: str = "train") -> Episode:
-        drawn = draws.uniform(f"{part} tasks", (tasks, 3 + self.shots + self.queries), counter=counter).flatten(0, 1)
+        drawn = draws.uniform(
+            f"{part} tasks", (tasks, 3 + self.shots + self.queries), counter=counter
+        ).flatten(0, 1)
         amplitude, phase = 0.1 + 4.9 * drawn[:, :1], pi * drawn[:, 1:2]
         sign = torch.where(drawn[:, 2:3] < 0.5, -1.0, 1.0) if self.flip else 1.0
 
@@ -190,13 +192,17 @@ class LabelSwap(Distribution):
         order = mixed.argsort(-1)  # [R, C, n], the padding last
         # A task begins somewhere in its replica's order and takes neighbours: a fair draw without replacement.
         start = draws.uniform(f"{part} starts", (tasks, len(pool)), counter=counter)
-        place = (start * sizes).long()[..., None] + torch.arange(self.shots + self.queries, device=pool.device)
+        place = (start * sizes).long()[..., None] + torch.arange(
+            self.shots + self.queries, device=pool.device
+        )
         chosen = order[:, None].expand(-1, tasks, -1, -1).gather(-1, place % sizes[:, None])
         return pool.expand(*chosen.shape[:2], -1, -1).gather(-1, chosen).flatten(0, 1)
 
     def episode(self, draws: Draws, tasks: int, counter: int, part: str = "train") -> Episode:
         data, rows = load(self.dataset), self.rows(draws, tasks, counter, part)
-        labels = draws.uniform(f"{part} labels", (tasks, data.classes), counter=counter).argsort(-1).flatten(0, 1)
+        labels = (
+            draws.uniform(f"{part} labels", (tasks, data.classes), counter=counter).argsort(-1).flatten(0, 1)
+        )
 
         def images(chosen: Tensor) -> Shots:
             x = data.x.to(draws.device)[chosen.flatten(1)].to(draws.dtype) * data.scale

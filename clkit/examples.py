@@ -65,6 +65,7 @@ class Examples:
     parts: list[Part]
     dtype: torch.dtype = torch.float32
     closed: bool = False
+    sources: tuple[Examples, ...] = ()  # of a union: closed when one of them is
 
     @property
     def sizes(self) -> list[int]:
@@ -72,7 +73,7 @@ class Examples:
         return [sum(sizes) for sizes in zip(*(part.sizes for part in self._open()), strict=True)]
 
     def _open(self) -> list[Part]:
-        if self.closed:
+        if self.closed or any(source.closed for source in self.sources):
             raise ClosedDataError(
                 f"the data of task {self.parts[0].task} are closed: a method may touch them until its end_task "
                 "returns. Keep copies of single examples (needs 'stored examples') or declare needs 'past data'."
@@ -80,12 +81,16 @@ class Examples:
         return self.parts
 
     def bytes(self) -> int:
-        """Bytes of one replica's examples: x as stored, 8 for each label; of the largest replica."""
+        """Bytes of the examples, x as stored and 8 for each label, of the replica that has most."""
         each = [part.x.element_size() * part.x[0].numel() + 8 for part in self._open()]
-        return sum(max(part.sizes) * size for part, size in zip(self.parts, each, strict=True))
+        sizes = zip(*(part.sizes for part in self.parts), strict=True)
+        return max(sum(n * size for n, size in zip(mine, each, strict=True)) for mine in sizes)
 
     def __add__(self, other: Examples | None) -> Examples:
-        return self if other is None else Examples(self._open() + other._open(), self.dtype)
+        if other is None:
+            return self
+        sources = (self, *self.sources, other, *other.sources)
+        return Examples(self._open() + other._open(), self.dtype, sources=sources)
 
     def take(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x [R, B, ...], y [R, B] and task [R, B] of positions `rows` [R, B]; -1 gives some example of task -1."""
@@ -150,4 +155,5 @@ class Task:
     validation: Examples
     updates: int  # steps of training that are to come
     batch: int  # examples per step
+    epoch: int = 1  # steps of one pass over the data
     past: Examples | None = None  # training data of the tasks before, for methods that need 'past data'

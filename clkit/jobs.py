@@ -56,7 +56,10 @@ def _episode_job(learner: Learner, options: dict[str, Any], shared: dict[str, An
         **{f: options[f] for f in ("dataset",) if f in options and name == "label_swap"}
     )
     wanted = {f.name: options[f.name] for f in fields(Schedule) if f.name in options}
-    network: dict[str, Any] = {"hidden": (40, 40), **{f: options[f] for f in ("hidden", "scale") if f in options}}
+    network: dict[str, Any] = {
+        "hidden": (40, 40),
+        **{f: options[f] for f in ("hidden", "scale") if f in options},
+    }
     schedule = Schedule(**{**_with_optimizer(wanted), "network": Mlp(**network)})
     settings = {
         "method": {"name": learner.name, **learner.settings()},
@@ -86,8 +89,8 @@ def _stream(method: Method, options: dict[str, Any]) -> Stream:
         )
     if "stream" in options:
         name, scenario = options["stream"], stream(options["stream"]).scenario
-    chosen = {f: options[f] for f in ("dataset", "length", "limit") if f in options}
-    return stream(name)(**{"scenario": options.get("scenario", scenario), **chosen})
+    chosen: dict[str, Any] = {f: options[f] for f in ("dataset", "length", "limit") if f in options}
+    return stream(name)(scenario=options.get("scenario", scenario), **chosen)
 
 
 def _training(options: dict[str, Any]) -> Training:

@@ -65,6 +65,7 @@ class Conv2d(nn.Module):
         padding: int = 0,
         task: int = 0,
         counter: int = 0,
+        purpose: str = "init",
         scale: float = 1.0,
     ) -> None:
         super().__init__()
@@ -75,7 +76,7 @@ class Conv2d(nn.Module):
             channels * size * size,
             task=task,
             counter=counter,
-            purpose="init",
+            purpose=purpose,
             scale=scale,
         )
         self.bias = zeros(draws, filters)
@@ -84,7 +85,12 @@ class Conv2d(nn.Module):
         replicas, batch = x.shape[:2]
         stacked = x.transpose(0, 1).reshape(batch, -1, *x.shape[3:])
         out = F.conv2d(
-            stacked, self.weight.flatten(0, 1), self.bias.flatten(), self.stride, self.padding, groups=replicas
+            stacked,
+            self.weight.flatten(0, 1),
+            self.bias.flatten(),
+            self.stride,
+            self.padding,
+            groups=replicas,
         )
         return out.unflatten(1, (replicas, -1)).transpose(0, 1)
 
@@ -93,10 +99,10 @@ class Embedding(nn.Module):
     """x [R, B, ...] whole numbers -> [R, B, ..., width]; weight [R, entries, width]."""
 
     def __init__(
-        self, entries: int, width: int, draws: Draws, *, task: int = 0, counter: int = 0
+        self, entries: int, width: int, draws: Draws, *, task: int = 0, counter: int = 0, purpose: str = "init"
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(draws.normal("init", (entries, width), task, counter))
+        self.weight = nn.Parameter(draws.normal(purpose, (entries, width), task, counter))
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.flatten(1).long()[..., None].expand(-1, -1, self.weight.shape[-1])
@@ -120,10 +126,14 @@ class LayerNorm(nn.Module):
 class LSTMCell(nn.Module):
     """One step of an LSTM: x [R, B, inputs], state (h, c) each [R, B, width] -> new state; gates i, f, g, o."""
 
-    def __init__(self, inputs: int, width: int, draws: Draws, *, task: int = 0, counter: int = 0) -> None:
+    def __init__(
+        self, inputs: int, width: int, draws: Draws, *, task: int = 0, counter: int = 0, purpose: str = "init"
+    ) -> None:
         super().__init__()
-        self.of_input = Linear(inputs, 4 * width, draws, task=task, counter=counter)
-        self.of_state = Linear(width, 4 * width, draws, task=task, counter=counter + 1)
+        self.of_input = Linear(inputs, 4 * width, draws, task=task, counter=counter, purpose=purpose)
+        self.of_state = Linear(
+            width, 4 * width, draws, task=task, counter=counter, purpose=f"{purpose} of the state"
+        )
 
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         h, c = state
@@ -145,5 +155,6 @@ class Dropout(nn.Module):
         if not self.training or self.rate == 0:
             return x
         self.calls += 1
-        kept = self.draws.uniform("dropout", tuple(x.shape[1:]), self.layer, self.calls) >= self.rate
-        return x * kept.to(x.dtype) / (1 - self.rate)
+        copies = x.shape[0] // self.draws.replicas  # tasks or examples that are replicas of their own
+        kept = self.draws.uniform("dropout", (copies, *x.shape[1:]), self.layer, self.calls) >= self.rate
+        return x * kept.flatten(0, 1).to(x.dtype) / (1 - self.rate)

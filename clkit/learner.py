@@ -287,7 +287,10 @@ def adaptation(learner: Learner, tasks: Distribution, schedule: Schedule) -> Ada
     """
     replicas, steps = learner.draws.replicas, schedule.steps
     validation = np.stack(
-        [held_out(learner, tasks, lr, steps, schedule.validation_tasks, "validation")[0] for lr in schedule.grid]
+        [
+            held_out(learner, tasks, lr, steps, schedule.validation_tasks, "validation")[0]
+            for lr in schedule.grid
+        ]
     )
     chosen = validation.argmin(0)
     chosen[:, 0] = chosen[:, min(1, steps)]  # before the first step all are equal
@@ -299,7 +302,9 @@ def adaptation(learner: Learner, tasks: Distribution, schedule: Schedule) -> Ada
     return Adaptation(schedule.grid, validation, chosen, loss, metric)
 
 
-def held_out(learner: Learner, tasks: Distribution, lr: float, steps: int, count: int, part: str) -> np.ndarray:
+def held_out(
+    learner: Learner, tasks: Distribution, lr: float, steps: int, count: int, part: str
+) -> np.ndarray:
     """Loss and metric [2, R, K+1] after 0..K inner steps of size `lr`: means over `count` tasks per replica.
 
     A step that leaves a task's support set worse than it was before the first step is not taken: whoever adapts
@@ -315,11 +320,15 @@ def held_out(learner: Learner, tasks: Distribution, lr: float, steps: int, count
             if k > 0:
                 new = learner.adapt(episode.support, 1, lr=lr, weights=weights)
                 fits = episode.support.loss(learner.predict(new, episode.support.x)).detach() <= before
-                weights = {n: torch.where(fits.view(-1, *[1] * (w.dim() - 1)), new[n], w) for n, w in weights.items()}
+                weights = {
+                    n: torch.where(fits.view(-1, *[1] * (w.dim() - 1)), new[n], w) for n, w in weights.items()
+                }
             weights = {name: w.detach().requires_grad_() for name, w in weights.items()}
             with torch.no_grad():
                 scores = learner.predict(weights, episode.query.x)
-                both = torch.stack([episode.query.loss(scores), tasks.measure(scores, episode.query.y).mean(1)])
+                both = torch.stack(
+                    [episode.query.loss(scores), tasks.measure(scores, episode.query.y).mean(1)]
+                )
                 totals[:, :, k] += both.unflatten(1, (replicas, -1)).sum(2)
     return (totals / count).cpu().numpy()
 
@@ -342,7 +351,9 @@ def _record(learner: Learner, tasks: Distribution, schedule: Schedule, draws: Dr
         "dtype": str(draws.dtype),
     }
     needs, seeds = sorted(learner.needs), list(draws.seeds)
-    return Record(learner.name, settings, seeds, tasks.name, None, needs, metric=tasks.metric, bytes_examples=[0])
+    return Record(
+        learner.name, settings, seeds, tasks.name, None, needs, metric=tasks.metric, bytes_examples=[0]
+    )
 
 
 @dataclass
@@ -379,7 +390,9 @@ class _State:
         try:
             old = torch.load(path, weights_only=False)
         except (OSError, RuntimeError, EOFError, AttributeError, pickle.UnpicklingError) as error:
-            raise ClkitError(f"{path} is no checkpoint of clkit ({error}): remove it, or name another file.") from None
+            raise ClkitError(
+                f"{path} is no checkpoint of clkit ({error}): remove it, or name another file."
+            ) from None
         mine, theirs = ((r.method, r.settings, r.seeds, r.stream) for r in (self.record, old.record))
         if mine != theirs:
             raise ClkitError(f"{path} is the checkpoint of another run: remove it, or name another file.")

@@ -95,7 +95,9 @@ def check_device(device: str) -> None:
     except RuntimeError:
         raise ClkitError(f"unknown device {device!r}: use 'cpu' or 'cuda'.") from None
     if kind == "cuda" and not torch.cuda.is_available():
-        raise ClkitError("device 'cuda' asked for, but torch sees no CUDA GPU: use device='cpu' (--device cpu).")
+        raise ClkitError(
+            "device 'cuda' asked for, but torch sees no CUDA GPU: use device='cpu' (--device cpu)."
+        )
 
 
 def _run(
@@ -133,7 +135,9 @@ def _learn(
     method, data, rule, record = now.method, tasks[t], stream.rule(), now.record
     updates = training.steps(data, t)
     train, validation = (Examples(part.parts, part.dtype) for part in (data.train, data.validation))
-    task = Task(t, rule.own(t), train, validation, updates, training.batch, _past(method, tasks[:t]))
+    epoch = max(1, round(data.size / training.batch))
+    task = Task(t, rule.own(t), train, validation, updates, training.batch, epoch, _past(method, tasks[:t]))
+    method.competing = rule.competing(t)
     told = stream.boundaries or t == 0
     joined, flops = _counted(method, lambda: method.begin_task(task)) if told else (None, 0)
     if told or now.optimizer is None:
@@ -141,9 +145,10 @@ def _learn(
     shield = [(p, mask, p.detach().clone()) for p, mask in method.protected()]
     examples = train + joined
     order = method.draws.shuffles("order", examples.sizes, updates * training.batch, t)
-    epoch = -(-updates // max(1, round(training.epochs)))
     for u, batch in enumerate(examples.batches(order, training.batch, rule, t)):
-        step = partial(take_step, method, batch, now.optimizer, u / updates, shield)
+        # Where boundaries are hidden, progress runs through the whole stream: it must not tell them.
+        progress = u / updates if stream.boundaries else (sum(record.updates) + u) / bar.total
+        step = partial(take_step, method, batch, now.optimizer, progress, shield)
         if u < updates - 1:
             step()
         else:  # the last step stands for all: a memory that the first one would find empty is in use
@@ -162,7 +167,7 @@ def _learn(
     record.flops.append(flops)
     record.bytes_kept.append(method.bytes_kept())
     record.bytes_examples.append(method.bytes_examples())
-    record.bytes_data.append(sum(before.train.bytes() for before in tasks[: t + 1]))
+    record.bytes_data.append(_together(tasks[: t + 1]).bytes())
 
 
 Shield = list[tuple[nn.Parameter, Tensor, Tensor]]
@@ -178,8 +183,10 @@ def take_step(method: Method, batch: Batch, optimizer: Optimizer, progress: floa
 
 
 def _past(method: Method, tasks: list[TaskData]) -> Examples | None:
-    if "past data" not in method.needs or not tasks:
-        return None
+    return _together(tasks) if tasks and "past data" in method.needs else None
+
+
+def _together(tasks: list[TaskData]) -> Examples:
     return Examples([part for data in tasks for part in data.train.parts], tasks[0].train.dtype)
 
 
@@ -241,7 +248,7 @@ def _all_finite(values: Tensor, what: str, method: Method, t: int) -> None:
         seeds = [s for s, ok in zip(method.draws.seeds, good.tolist(), strict=True) if not ok]
         raise NonFiniteError(
             f"{method.name}: the {what} of replica(s) with seed {seeds} are not finite in task {t + 1}. "
-            f"Lower lr ({method.lr}) or a setting of the method: {method.settings()}."
+            f"Lower a setting of the method ({method.settings()}) or lr ({method.lr})."
         )
 
 

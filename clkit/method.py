@@ -1,8 +1,8 @@
 """The seven verbs of a continual learner. `Method` is the one concrete base, and it is fine-tuning.
 
-    stream --batch--> widen --> loss + penalty --> backward --> shape_grads --> optimizer --> after_step
-       begin_task ^                                                                              |
-                  +--------------------------- next task <-- end_task <--------------------------+
+stream --batch--> widen --> loss + penalty --> backward --> shape_grads --> optimizer --> after_step
+   begin_task ^                                                                              |
+              +--------------------------- next task <-- end_task <--------------------------+
 """
 
 from __future__ import annotations
@@ -23,15 +23,13 @@ from clkit.scenario import Scenario
 from clkit.streams import Stream
 
 VERBS = ("begin_task", "widen", "loss", "penalty", "shape_grads", "after_step", "end_task")
-NO_LABEL = (
-    "Use scenario 'task' (--scenario task), or a method that needs no label: ewc, agem, replay"
-)
+NO_LABEL = "Use scenario 'task' (--scenario task), or a method that needs no label: ewc, agem, replay"
 INSTEAD = {
     "task boundaries": "this stream does not say when a task ends; use replay, which needs no boundaries",
-    "task labels in training": "this stream gives no task labels; use replay or ewc, which need none",
+    "task labels in training": "this stream gives no task labels; use replay, which needs none",
     "task labels at test": f"the task is not known at test. {NO_LABEL}",
     "stored examples": "this stream forbids keeping examples; use ewc or l2, which keep weights only",
-    "past data": "this stream forbids looking back; use replay or ewc",
+    "past data": "this stream forbids looking back; use replay where examples may be kept, ewc where tasks end",
     "new classes": "every task has the same classes here; use scenario 'class' or 'task' (--scenario class), "
     "or a method for any scenario: replay",
 }
@@ -75,6 +73,7 @@ class Method:
         """Called once, before the first task."""
         self.build, self.draws, self.scenario = build, draws, scenario
         self.net: nn.Module = build(task=0)
+        self.competing = scenario.competing(0)  # the outputs that may answer now; set by the runner
         self.lr = 0.0  # set by the runner before every step
         self.progress = 0.0  # how far the task is, 0..1; set by the runner before every step
 
@@ -131,7 +130,7 @@ class Method:
     def train(self, mode: bool) -> None:
         """Drop-out on or off in every network."""
         for net in self.networks():
-            net.train(mode)
+            net.train(mode and any(p.requires_grad for p in net.parameters()))  # frozen copies stay as they are
 
     def bytes_kept(self) -> int:
         """Bytes per replica of everything that persists between tasks."""
@@ -229,7 +228,9 @@ class Both(Method):
             if "step" in mine:
                 clash |= other & {"loss", "penalty", "shape_grads"}
         if clash:
-            raise ClkitError(f"{self.first.name} and {self.second.name} both replace {sorted(clash)}: pick one.")
+            raise ClkitError(
+                f"{self.first.name} and {self.second.name} both replace {sorted(clash)}: pick one."
+            )
         if all("stored examples" in m.needs for m in pair) and any("begin_task" in m.verbs() for m in pair):
             raise ClkitError(f"{self.first.name} and {self.second.name} both keep examples: pick one.")
 
@@ -250,21 +251,26 @@ class Both(Method):
     def start(self, build: Build, draws: Draws, scenario: Scenario) -> None:
         self.build, self.draws, self.scenario = build, draws, scenario
         self.lr = self.progress = 0.0
+        self.competing = scenario.competing(0)
         self.first.start(build, draws, scenario)
         shared = _Shared(build.architecture, build.shape, scenario, draws, self.first.net)
         self.second.start(shared, draws, scenario)
         self.net = self.first.net
 
     def begin_task(self, task: Task) -> Examples | None:
+        self._tell()
         joined = [m.begin_task(task) for m in (self.first, self.second)]
         if self.first.net is not self.second.net:
             names = f"{self.first.name} and {self.second.name}"
             raise ClkitError(f"{names} cannot share a network, as one of them takes a new one: pick one.")
         return joined[0] + joined[1] if joined[0] is not None else joined[1]
 
-    def widen(self, batch: Batch) -> Batch:
+    def _tell(self) -> None:
         for method in (self.first, self.second):
-            method.lr, method.progress = self.lr, self.progress
+            method.lr, method.progress, method.competing = self.lr, self.progress, self.competing
+
+    def widen(self, batch: Batch) -> Batch:
+        self._tell()
         return self.second.widen(self.first.widen(batch))
 
     def _owner(self, member: str) -> Method:
@@ -293,8 +299,7 @@ class Both(Method):
         if "step" not in self._replaced(stepper):
             return super().step(batch, optimizer)
         other = self.first if stepper is self.second else self.second
-        for method in (self.first, self.second):
-            method.lr, method.progress = self.lr, self.progress
+        self._tell()
         batch = other.widen(batch)
         stepper.step(batch, optimizer)
         return other.after_step(batch)

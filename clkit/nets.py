@@ -99,7 +99,9 @@ class Convnet:
         ]
         inputs = widths[-1] * (height >> len(self.filters)) * (width >> len(self.filters))
         if inputs == 0:
-            raise ClkitError(f"{len(self.filters)} poolings leave nothing of {height}x{width} images. Use fewer.")
+            raise ClkitError(
+                f"{len(self.filters)} poolings leave nothing of {height}x{width} images. Use fewer."
+            )
         return ConvNet(body, build.scenario.head(inputs, build.draws, task=task, scale=self.scale, own=own))
 
 

@@ -111,7 +111,9 @@ def concatenate(records: list[Record]) -> Record:
 
     plain: dict[str, Any] = {f.name: getattr(first, f.name) for f in fields(first)}
     plain |= {name: stack(name) for name in ARRAYS}
-    plain |= {name: [max(c) for c in zip(*(getattr(r, name) for r in records), strict=True)] for name in COSTS}
+    plain |= {
+        name: [max(c) for c in zip(*(getattr(r, name) for r in records), strict=True)] for name in COSTS
+    }
     plain["seeds"] = [seed for record in records for seed in record.seeds]
     plain["seconds"] = sum(record.seconds for record in records)
     return Record(**plain)

@@ -75,7 +75,9 @@ class Draws:
 
         def walk(seed: int, size: int) -> np.ndarray:
             rounds = range(-(-length // size))
-            return np.concatenate([generator(seed, purpose, task, i).permutation(size) for i in rounds])[:length]
+            return np.concatenate([generator(seed, purpose, task, i).permutation(size) for i in rounds])[
+                :length
+            ]
 
         rows = [walk(seed, size) for seed, size in zip(self.seeds, sizes, strict=True)]
         return torch.from_numpy(np.stack(rows)).to(self.device)
@@ -91,13 +93,15 @@ class Feed:
 
     def __call__(self, start: int, length: int) -> Tensor:
         """[R, length] in [0, 1): numbers start, ..., start + length - 1 of this purpose."""
-        block, offset = divmod(start, BLOCK)
-        if block != self.block:
-            self.values = self.draws.uniform(self.purpose, (BLOCK,), counter=block)
-            self.block = block
-        here = self.values[:, offset : offset + length]
-        missing = length - here.shape[1]
-        return here if missing <= 0 else torch.cat([here, self(start + here.shape[1], missing)], dim=1)
+        pieces, end = list[Tensor](), start + length
+        while start < end or not pieces:
+            block, offset = divmod(start, BLOCK)
+            if block != self.block:
+                self.values = self.draws.uniform(self.purpose, (BLOCK,), counter=block)
+                self.block = block
+            pieces.append(self.values[:, offset : offset + end - start])
+            start += BLOCK - offset
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
 
 
 class Replicas(nn.Module):

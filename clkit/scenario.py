@@ -57,7 +57,9 @@ class Scenario:
         """The outputs for rehearsed labels y [R, B], beside a new batch with `outputs`."""
         return None if outputs is None else outputs[:, :1].expand(-1, y.shape[1], -1)
 
-    def head(self, inputs: int, draws: Draws, *, task: int = 0, scale: float = 1.0, own: bool = False) -> Head:
+    def head(
+        self, inputs: int, draws: Draws, *, task: int = 0, scale: float = 1.0, own: bool = False
+    ) -> Head:
         """The output layer. `own`: of a network that serves `task` alone, with that task's outputs only."""
         del own
         return Head(Linear(inputs, self.width, draws, task=task, purpose="head", scale=scale), 0, self.width)
@@ -90,7 +92,9 @@ class TaskIncremental(Scenario):
     def rehearsed_outputs(self, y: Tensor, outputs: Tensor | None) -> Tensor:
         return _siblings(self.sizes, y.device)[y]
 
-    def head(self, inputs: int, draws: Draws, *, task: int = 0, scale: float = 1.0, own: bool = False) -> Head:
+    def head(
+        self, inputs: int, draws: Draws, *, task: int = 0, scale: float = 1.0, own: bool = False
+    ) -> Head:
         tasks = [task] if own else range(len(self.sizes))
         heads = [Linear(inputs, self.sizes[t], draws, task=t, purpose="head", scale=scale) for t in tasks]
         heads[0].weight = torch.nn.Parameter(torch.cat([h.weight.detach() for h in heads], dim=-1))

@@ -52,7 +52,9 @@ class Stream:
         for size in self.limit:
             positive("limit", size)
         if self.limit and len(self.limit) != self.length:
-            raise ClkitError(f"limit names {len(self.limit)} tasks but length is {self.length}: give one each.")
+            raise ClkitError(
+                f"limit names {len(self.limit)} tasks but length is {self.length}: give one each."
+            )
         if not 0 <= self.tried <= self.length:
             raise ClkitError(f"tried must be 0 to {self.length}, the tasks of the stream, not {self.tried}.")
         self.rule()
@@ -116,9 +118,7 @@ class Stream:
         return TaskData(examples(source.train, limit), examples(source.validation), examples(test), size)
 
 
-def _part(
-    source: Dataset, view: View, rows: Tensor, t: int, draws: Draws, limit: int | None
-) -> Part:
+def _part(source: Dataset, view: View, rows: Tensor, t: int, draws: Draws, limit: int | None) -> Part:
     """The rows [n] that task t shows to each replica, labelled within the task, padded to the longest."""
     local = view.local[:, source.y[rows]]
     order = (local < 0).to(torch.int8).argsort(dim=1, stable=True)  # the task's own rows first
@@ -249,7 +249,9 @@ def from_arrays(
             the task.
     """
     if len(train) != len(test) or (validation is not None and len(validation) != len(train)):
-        raise ClkitError(f"train has {len(train)} tasks but test or validation has another number: give one each.")
+        raise ClkitError(
+            f"train has {len(train)} tasks but test or validation has another number: give one each."
+        )
     if not train:
         raise ClkitError("train is empty: give at least one task (x, y).")
     sources = []
@@ -258,9 +260,13 @@ def from_arrays(
         sources.append(_source(dataset, t, fit, exam, held))
     shapes = {tuple(source.x.shape[1:]) for source in sources}
     if len(shapes) > 1:
-        raise ClkitError(f"x has different shapes in different tasks: {sorted(shapes)}. All tasks need the same.")
+        raise ClkitError(
+            f"x has different shapes in different tasks: {sorted(shapes)}. All tasks need the same."
+        )
     if scenario == "domain" and len({source.classes for source in sources}) > 1:
-        raise ClkitError("scenario 'domain' needs the same number of classes in every task; use 'task' or 'class'.")
+        raise ClkitError(
+            "scenario 'domain' needs the same number of classes in every task; use 'task' or 'class'."
+        )
     return Given(
         sources=tuple(sources),
         length=len(sources),
@@ -285,7 +291,9 @@ def _source(name: str, t: int, train: Arrays, test: Arrays, validation: Arrays |
     if validation is None:
         held = np.arange(len(sets[0][1])) % 6 == 5
         if not held.any():
-            raise ClkitError(f"train[{t}] has {len(held)} examples, too few to set some aside: pass validation.")
+            raise ClkitError(
+                f"train[{t}] has {len(held)} examples, too few to set some aside: pass validation."
+            )
         sets = [(sets[0][0][~held], sets[0][1][~held]), (sets[0][0][held], sets[0][1][held]), sets[1]]
     else:
         sets.insert(1, _checked(f"validation[{t}]", validation))
@@ -313,7 +321,9 @@ def _checked(which: str, arrays: Arrays) -> Arrays:
     if y.size == 0:
         raise ClkitError(f"{which} is empty: every task needs examples.")
     if y.ndim != 1 or x.shape[:1] != y.shape:
-        raise ClkitError(f"{which}: x {x.shape} and y {y.shape} do not match; y needs one label per row of x.")
+        raise ClkitError(
+            f"{which}: x {x.shape} and y {y.shape} do not match; y needs one label per row of x."
+        )
     if not np.issubdtype(y.dtype, np.integer):
         raise ClkitError(f"{which}: y is {y.dtype}; labels must be whole numbers (y.astype(int)).")
     if x.ndim < 2:

@@ -38,7 +38,7 @@ def _entries(values: np.ndarray, name: str, places: list[int]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[name, "task", "mean", "low", "high"])
 
 
-def percent(value: Interval, unit: str = " %") -> str:
+def percent(value: Interval, unit: str = "\u00a0%") -> str:
     """A fraction and its interval in percent, with the digits that the interval allows: 57.1 ± 0.9 %."""
     return with_interval(Interval(*(None if end is None else 100 * end for end in value)), unit)  # type: ignore[arg-type]
 
@@ -52,4 +52,4 @@ def with_interval(value: Interval, unit: str = "") -> str:
         return f"{value.mean:.3g}{unit}".replace("-", "−")
     digits = max(0, -floor(log10(float(f"{half:.1g}"))))  # 0.096 is shown as 0.1
     mean = round(value.mean, digits) + 0.0  # no -0
-    return f"{mean:.{digits}f} ± {half:.{digits}f}{unit}".replace("-", "−")
+    return f"{mean:.{digits}f}\u00a0±\u00a0{half:.{digits}f}{unit}".replace("-", "−")

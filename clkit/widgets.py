@@ -96,8 +96,8 @@ def player(
         f'<g clip-path="url(#{root}-clip)">{groups}</g>'
         f'<path class="kit-cursor" d="M0 0V{height}" transform="translate({width} 0)"/></g></svg>'
         f'<div class="kit-controls"><button type="button">Play</button><label>{html.escape(xlabel)} '
-        f'<input type="range" min="0" max="{len(steps) - 1}" value="{len(steps) - 1}"></label>'
-        f"<output data-at>{steps[-1]:g}</output></div>{_key([str(line) for line in lines], values[0])}</div>"
+        f'<input type="range" min="0" max="{len(steps) - 1}" value="{len(steps) - 1}"> '
+        f"<span data-at>{steps[-1]:g}</span></label></div>{_key([str(line) for line in lines], values[0])}</div>"
     )
     content = {"places": places, "labels": [f"{step:g}" for step in steps], "values": values}
     body += _script(PLAYER, root, content)

@@ -60,7 +60,7 @@ class PerTask(Reservoir):
 
 
 def test_reservoir_by_hand(draws):
-    """eq: reservoir. One slot: example 1 takes it with chance 1/2, then example 2 with 1/3: each is kept with 1/3."""
+    """eq: reservoir. In one slot: 1/2 each after two examples, 1/3 each after three."""
     count = 3000
     memory = filled(Reservoir(1, draws(count)), 2, count, batch=1)
     # standard deviation of the share: sqrt(1/4 / 3000) = 0.009; the off-by-one rule would give (0, 1)

@@ -41,7 +41,7 @@ def same(a, b):
 
 
 def test_l2_by_hand():
-    """w = 3, w* = 1, lr 0.1, k 2: (3 + 0.2 x 1) / (1 + 0.2) = 2.6667, the minimum of (v-3)^2/0.2 + (v-1)^2."""
+    """w = 3, w* = 1, lr 0.1, k 2: (3 + 0.2 x 1) / (1 + 0.2) = 2.67, the minimum of (v-3)^2/0.2 + (v-1)^2."""
     method = L2(strength=2.0)
     trained(method)
     method.lr = 0.1
@@ -117,7 +117,9 @@ def test_joint_shuffles_the_tasks_so_far_together():
 def test_joint_learns_what_fine_tuning_forgets():
     training = replace(QUICK, updates=(300,) * 3)
     stream = small_stream()
-    joint, plain = (trained(method, stream, training).accuracy[:, -1].mean() for method in (Joint(), Method()))
+    joint, plain = (
+        trained(method, stream, training).accuracy[:, -1].mean() for method in (Joint(), Method())
+    )
     assert joint > 0.8 and joint > plain + 0.1
 
 
@@ -171,7 +173,9 @@ def test_independent_answers_for_a_task_not_begun_and_stays_as_it_is():
     trained(method, replace(stream, tried=1))
     before, x = weights(method), torch.ones(2, 3, 5)
     late = method.predict(x, 2)
-    assert torch.equal(late, method.predict(x, 2)) and list(method.nets) == [0] and same(weights(method), before)
+    assert (
+        torch.equal(late, method.predict(x, 2)) and list(method.nets) == [0] and same(weights(method), before)
+    )
     assert torch.equal(late, method.build(task=2, own=True)(x))
     with pytest.raises(UnfitError, match="needs the task's number at test"):
         method.predict(x)

@@ -41,7 +41,11 @@ def test_take_runs_through_the_parts():
 def test_take_of_three_parts():
     third = part([30.0], [[0], [0]], [[9], [8]], (1, 1), 1)
     x, y, task = (JOINED + Examples([third])).take(torch.tensor([[4, 3], [3, 0]]))
-    assert values(x) == [[30, 20], [30, 13]] and y.tolist() == [[9, 5], [8, 4]] and task.tolist() == [[1, 2], [1, 0]]
+    assert (
+        values(x) == [[30, 20], [30, 13]]
+        and y.tolist() == [[9, 5], [8, 4]]
+        and task.tolist() == [[1, 2], [1, 0]]
+    )
 
 
 def test_minus_one_is_an_example_of_no_task():
@@ -79,7 +83,9 @@ def test_batches_carry_the_outputs_that_compete():
     for rule, newest in ((TASKS, 0), (CLASSES, 0), (CLASSES, 1)):
         (batch,) = Examples([FIRST]).batches(order, 2, rule, newest)
         assert batch.outputs.shape == (2, 2, 30)
-        assert (batch.outputs.sum(-1) == 10 * (newest + 1)).all() and batch.outputs[..., : 10 * newest + 10].all()
+        assert (batch.outputs.sum(-1) == 10 * (newest + 1)).all() and batch.outputs[
+            ..., : 10 * newest + 10
+        ].all()
 
 
 def test_chunks_cover_every_example_once():
@@ -108,8 +114,10 @@ def test_pixels_are_put_in_each_replicas_order():
 
 def test_bytes_are_of_the_largest_replica_and_as_stored():
     assert Examples([FIRST]).bytes() == 3 * (2 * 4 + 8)  # float32 x 2, and a label
-    assert JOINED.bytes() == 3 * 16 + 2 * 16
-    small = Part(torch.zeros(5, 4, 4, dtype=torch.uint8), torch.zeros(1, 5).long(), torch.zeros(1, 5), (5,), 0)
+    assert JOINED.bytes() == (3 + 1) * 16  # replica 0 has 3 + 1, replica 1 has 1 + 2
+    small = Part(
+        torch.zeros(5, 4, 4, dtype=torch.uint8), torch.zeros(1, 5).long(), torch.zeros(1, 5), (5,), 0
+    )
     assert Examples([small], torch.float64).bytes() == 5 * (16 + 8)
 
 
@@ -127,9 +135,22 @@ def test_closed_data_raise_whatever_is_asked():
         examples = Examples([SECOND])
         ask(examples)
         examples.closed = True
-        with pytest.raises(ClosedDataError, match="the data of task 2 are closed.*'stored examples'.*'past data'"):
+        with pytest.raises(
+            ClosedDataError, match="the data of task 2 are closed.*'stored examples'.*'past data'"
+        ):
             ask(examples)
             pytest.fail(name)
+
+
+def test_a_union_is_closed_when_one_of_its_parts_is():
+    first, second, third = Examples([FIRST]), Examples([SECOND]), Examples([FIRST])
+    union = (first + second) + third
+    assert union.sizes == [7, 4]
+    for each in (first, second, third):
+        each.closed = True
+        with pytest.raises(ClosedDataError):
+            union.take(torch.zeros(2, 1).long())
+        each.closed = False
 
 
 def test_moving_stores_the_data_once():

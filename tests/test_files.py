@@ -55,7 +55,9 @@ def test_an_interrupt_leaves_nothing_where_nothing_was(tmp_path):
 
 def test_a_full_disk_says_what_to_do(old):
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    with pytest.raises(ClkitError, match="could not write .*record.json.*No space left.*Free some space.*untouched"):
+    with pytest.raises(
+        ClkitError, match="could not write .*record.json.*No space left.*Free some space.*untouched"
+    ):
         write_whole(old, lambda file: half(file, full))
 
 

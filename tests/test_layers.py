@@ -67,7 +67,11 @@ CASES = {
         lambda: normal(R, B, 2, 9, 7),
     ),
     "embedding": (layers.Embedding(7, 5, DRAWS), embedding, lambda: torch.randint(7, (R, B, 3))),
-    "embedding of floats": (layers.Embedding(7, 5, DRAWS), embedding, lambda: torch.randint(7, (R, B)).double()),
+    "embedding of floats": (
+        layers.Embedding(7, 5, DRAWS),
+        embedding,
+        lambda: torch.randint(7, (R, B)).double(),
+    ),
     "layer norm": (layers.LayerNorm(5, DRAWS), layer_norm, lambda: normal(R, B, 5)),
     "layer norm of sequences": (layers.LayerNorm(5, DRAWS), layer_norm, lambda: normal(R, B, 3, 5)),
 }
@@ -110,7 +114,9 @@ def test_lstm_cell_is_that_of_torch():
     grads = torch.autograd.grad((torch.stack(state) * weight).sum(), parameters)
     for r in range(R):
         kept = [p[r].T if p.shape[1] > 1 else p[r, 0] for p in parameters]
-        single = own(nn.LSTMCell(5, 6), dict(zip(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), kept, strict=True)))
+        single = own(
+            nn.LSTMCell(5, 6), dict(zip(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), kept, strict=True))
+        )
         expected = h[r], c[r]
         for x in xs:
             expected = single(x[r], expected)
@@ -146,7 +152,11 @@ def test_initial_weights_have_the_kaiming_variance_and_zero_biases(layer, inputs
 def test_layers_differ_by_replica_seed_task_and_counter():
     first = layers.Linear(5, 6, DRAWS).weight
     assert torch.equal(layers.Linear(5, 6, Draws((2,), dtype=torch.float64)).weight[0], first[1])
-    for other in (first[[1, 0, 2]], layers.Linear(5, 6, DRAWS, task=1).weight, layers.Linear(5, 6, DRAWS, counter=1).weight):
+    for other in (
+        first[[1, 0, 2]],
+        layers.Linear(5, 6, DRAWS, task=1).weight,
+        layers.Linear(5, 6, DRAWS, counter=1).weight,
+    ):
         assert not torch.isclose(first[:2], other[:2]).any()
 
 

@@ -57,7 +57,10 @@ def test_cross_entropy_among_the_outputs_that_compete():
     loss = cross_entropy(scores, batch_of([1, 2], outputs))
     assert torch.isclose(loss[0], torch.tensor((-log(3 / 7) - log(4 / 5)) / 2))
     loss.sum().backward()
-    expected = [[0, (3 / 7 - 1) / 2, 4 / 14], [1 / 10, 0, (4 / 5 - 1) / 2]]  # (p - 1[y]) / 2, closed outputs zero
+    expected = [
+        [0, (3 / 7 - 1) / 2, 4 / 14],
+        [1 / 10, 0, (4 / 5 - 1) / 2],
+    ]  # (p - 1[y]) / 2, closed outputs zero
     assert torch.allclose(scores.grad[0], torch.tensor(expected), atol=1e-6)
 
 
@@ -82,7 +85,9 @@ def test_the_base_is_one_step_of_gradient_descent():
                 p.data.zero_()
 
         def end_task(self, task):
-            self.after_first = getattr(self, "after_first", [p.detach().clone() for p in self.net.parameters()])
+            self.after_first = getattr(
+                self, "after_first", [p.detach().clone() for p in self.net.parameters()]
+            )
 
     method = Zero()
     run(method, stream, training, replicas=1, progress=False)
@@ -94,7 +99,11 @@ def test_the_base_is_one_step_of_gradient_descent():
 
 
 def test_stored_bytes_are_per_replica_in_the_type_stored():
-    tensors = [torch.zeros(3, 2, 5), torch.zeros(3, 4, dtype=torch.uint8), torch.zeros(3, dtype=torch.float64)]
+    tensors = [
+        torch.zeros(3, 2, 5),
+        torch.zeros(3, 4, dtype=torch.uint8),
+        torch.zeros(3, dtype=torch.float64),
+    ]
     assert stored_bytes(tensors) == 40 + 4 + 8
     assert trained(Method())[0].bytes_kept == [4 * (4 * 5 + 5 + 5 * 2 + 2)] * 3
 
@@ -138,7 +147,9 @@ class Pull(Method):
     def penalty(self, batch):
         if not self.anchor:
             return 0.0
-        pulls = [(w - a).square().flatten(1).sum(1) for w, a in zip(self.parameters(), self.anchor, strict=True)]
+        pulls = [
+            (w - a).square().flatten(1).sum(1) for w, a in zip(self.parameters(), self.anchor, strict=True)
+        ]
         return self.strength / 2 * torch.stack(pulls).sum(0)
 
     def end_task(self, task):
@@ -207,7 +218,9 @@ def test_both_adds_penalties_and_counts_the_network_once():
     network = 4 * (4 * 5 + 5 + 5 * 2 + 2)
     both = Both(first=Pull(strength=0.2), second=Both(first=Echo(share=0.5), second=Pull(strength=0.3)))
     record, weights = trained(both)
-    assert record.bytes_kept[-1] == network + 2 * (4 * 4 + 8) + 2 * network  # 2 echoes of 4 numbers, 2 anchors
+    assert (
+        record.bytes_kept[-1] == network + 2 * (4 * 4 + 8) + 2 * network
+    )  # 2 echoes of 4 numbers, 2 anchors
     assert record.bytes_examples[-1] == 2 * (4 * 4 + 8)
     single, _ = trained(Both(first=Pull(strength=0.5), second=Echo(share=0.5)))
     assert (record.accuracy == single.accuracy).all()  # 0.2 + 0.3 = 0.5
@@ -298,7 +311,10 @@ class Seen(Method):
         self.beyond = set()
 
     def after_step(self, batch):
-        self.beyond |= {(i, x) for i, x in zip(batch.index.flatten().tolist(), batch.x[..., 0].flatten().tolist())}
+        self.beyond |= {
+            (i, x)
+            for i, x in zip(batch.index.flatten().tolist(), batch.x[..., 0].flatten().tolist(), strict=True)
+        }
 
 
 @dataclass(kw_only=True, eq=False)
@@ -311,7 +327,13 @@ class JoiningWithoutNeed(Joining):
 def test_both_joins_the_examples_of_both():
     seen = Seen()
     pair = Both(first=JoiningWithoutNeed(value=50.0), second=JoiningWithoutNeed(value=60.0))
-    run(Both(first=pair, second=seen), small_stream(), replace(QUICK, updates=(12,) * 3), replicas=1, progress=False)
+    run(
+        Both(first=pair, second=seen),
+        small_stream(),
+        replace(QUICK, updates=(12,) * 3),
+        replicas=1,
+        progress=False,
+    )
     # 20 training examples, then the first's at 20 and the second's at 21
     assert {(i, x) for i, x in seen.beyond if i >= 20} == {(20, 50.0), (21, 60.0)}
     for one in (Both(first=Joining(value=5.0), second=Seen()), Both(first=Seen(), second=Joining(value=5.0))):
@@ -400,7 +422,10 @@ def test_both_refuses_two_stores_where_one_joins():
 def test_both_uses_what_one_of_them_replaces():
     for single in (Loss, Predict, Parameters, Step):
         record, weights = trained(single())
-        for pair in (Both(first=single(), second=L2(strength=0.0)), Both(first=L2(strength=0.0), second=single())):
+        for pair in (
+            Both(first=single(), second=L2(strength=0.0)),
+            Both(first=L2(strength=0.0), second=single()),
+        ):
             found, end = trained(pair)
             assert same(end, weights) and (found.accuracy == record.accuracy).all()
         assert not same(weights, trained(Method())[1]) or single is Predict

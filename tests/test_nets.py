@@ -144,7 +144,7 @@ def test_custom_has_the_outputs_and_gradients_of_the_stacked_network():
     weight = normal(3, 5, 3)
     outs = custom(x), stacked(x)
     assert torch.allclose(*outs, atol=1e-12)
-    for net, out in zip((custom, stacked), outs, strict=True):
+    for out in outs:
         (out * weight).sum().backward()
     for mine, theirs in zip(custom.parameters(), stacked.parameters(), strict=True):
         assert torch.allclose(mine.grad, theirs.grad.mT if mine.dim() == 3 else theirs.grad[:, 0], atol=1e-12)

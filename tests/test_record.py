@@ -38,7 +38,13 @@ def same(a, b):
     "more",
     [
         {},
-        {"scenario": "domain", "curve": VALUES, "curve_updates": [3, 6, 9], "seconds": 1.25, "flops": [10**12, 3]},
+        {
+            "scenario": "domain",
+            "curve": VALUES,
+            "curve_updates": [3, 6, 9],
+            "seconds": 1.25,
+            "flops": [10**12, 3],
+        },
         {"accuracy": None, "by_step": VALUES[..., 0], "metric": "mean squared error"},
     ],
     ids=["plain", "curve", "episodic"],

@@ -95,7 +95,9 @@ def test_a_task_has_the_same_head_wherever_it_is_made():
         inside = torch.zeros(5, dtype=torch.bool)
         inside[columns] = True
         # the bits of a product depend on its width, the values do not
-        assert torch.allclose(own(h)[..., inside], whole(h)[..., inside]) and (own(h)[..., ~inside] == 0).all()
+        assert (
+            torch.allclose(own(h)[..., inside], whole(h)[..., inside]) and (own(h)[..., ~inside] == 0).all()
+        )
     assert not torch.isclose(whole.linear.weight[..., :2], whole.linear.weight[..., 2:4]).any()
 
 
@@ -104,7 +106,9 @@ def test_a_shared_head_is_drawn_for_each_network(name):
     rule = scenario(name, (2, 2))
     first, second = (heads(rule, t, False).linear.weight for t in (0, 1))
     assert first.shape == (2, 6, rule.width) and not torch.isclose(first, second).any()
-    assert torch.equal(heads(rule, 1, True).linear.weight, second)  # one network per task needs no other outputs
+    assert torch.equal(
+        heads(rule, 1, True).linear.weight, second
+    )  # one network per task needs no other outputs
 
 
 def test_outputs_run_on_the_meta_device():

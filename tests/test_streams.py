@@ -38,8 +38,8 @@ def rows(part, r):
     return part.index[r, : part.sizes[r]]
 
 
-# A small data set with classes of 5, 8, 11 and 14 training examples; rows 0 and the last belong to nobody and are NaN,
-# so that whoever follows a padded -1 is found out.
+# A small data set with classes of 5, 8, 11 and 14 training examples; the first and the last row belong to nobody and
+# are NaN, so that whoever follows a padded -1 is found out.
 
 
 def small_data(dtype=torch.float32):
@@ -76,7 +76,10 @@ def test_split_gives_each_replica_its_own_order_of_classes(digits):
                 assert mine.sort().values.equal(wanted.sort().values)
                 # the global class is the position in the replica's order: 2 t and 2 t + 1
                 labels = part.y[r, : part.sizes[r]]
-                assert digits.y[mine].equal(order[r, labels]) and labels.unique().tolist() == [2 * t, 2 * t + 1]
+                assert digits.y[mine].equal(order[r, labels]) and labels.unique().tolist() == [
+                    2 * t,
+                    2 * t + 1,
+                ]
 
 
 def test_split_in_the_domain_scenario_counts_labels_within_the_task():
@@ -155,7 +158,7 @@ def test_rotated_stays_in_range(digits):
 
 
 def test_rotated_turns_by_the_angle(monkeypatch):
-    """A dot 3 to the right of the centre (4, 4): at 20 degrees row 4 - 3 sin 20 = 2.97, column 4 + 3 cos 20 = 6.82."""
+    """A dot 3 to the right of (4, 4): at 20 degrees in row 4 - 3 sin 20 = 2.97, column 4 + 3 cos 20 = 6.82."""
     image, one = torch.zeros(1, 9, 9), torch.zeros(1).long()
     image[0, 4, 7] = 1.0
     monkeypatch.setattr(streams, "load", lambda name: Dataset("dot", image, one, 1.0, 1, one, one, one))
@@ -167,7 +170,10 @@ def test_rotated_turns_by_the_angle(monkeypatch):
 def test_replicas_of_a_stream_do_not_depend_on_each_other():
     for given in (Split(), Permuted(limit=(20,) * 5)):
         for many, one in zip(given.tasks(DRAWS), given.tasks(Draws((1,))), strict=True):
-            x, y = (examples.take(torch.arange(15).expand(len(examples.sizes), -1))[:2] for examples in (many.train, one.train))
+            x, y = (
+                examples.take(torch.arange(15).expand(len(examples.sizes), -1))[:2]
+                for examples in (many.train, one.train)
+            )
             assert x[0][1].equal(y[0][0]) and x[1][1].equal(y[1][0])
             assert many.train.sizes[1] == one.train.sizes[0] and many.size == one.size
 

@@ -26,7 +26,8 @@ class MAML(Learner):
     Needs: task boundaries, task labels in training.
     Keeps: 4 P bytes, the slow weights; fast weights live as long as their task.
     Departs: Kaiming-normal initial weights, with a = 0.003 and Adam 0.003 (theirs: 0.01 and 0.001), 3000 updates
-        instead of 70,000; at test the step size is chosen on validation tasks, as for every learner.
+        instead of 70,000; at test, as for every learner, the step size is chosen on validation tasks and a step that
+        leaves the support set worse than it was at first is not taken (`clkit.learner.held_out`).
     """
 
     steps: int = 1  # inner steps in training (K)

@@ -134,7 +134,7 @@ def test_padding_is_never_stored():
 
 @pytest.mark.parametrize("scenario", ["task", "domain", "class"])
 def test_a_step_follows_the_projection_of_its_gradient(scenario):
-    """A step in the second task, recomputed: g on the batch, r on all that is stored, each with its outputs."""
+    """A step in the second task, recomputed: g on the batch, r on all that is stored, with their outputs."""
     method, stream = AGEM(per_task=10, batch=10**6), Split(scenario=scenario)
     draws = Draws((0, 1), dtype=torch.float64)
     run(method, Split(scenario=scenario, tried=1), SMALL, seeds=(0, 1), dtype=torch.float64, progress=False)

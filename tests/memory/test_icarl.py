@@ -90,7 +90,7 @@ def test_herding_is_the_greedy_rule_on_the_class_only(unit):
             unit[r][candidates[r]].mean(0),
         )
         for k in range(1, 9):
-            best = min(left, key=lambda i: float((mean - (unit[r, i] + total) / k).norm()))  # noqa: B023
+            best = min(left, key=lambda i: float((mean - (unit[r, i] + total) / k).norm()))
             assert rows[r, k - 1] == best
             left.remove(best)
             total += unit[r, best]
@@ -127,9 +127,8 @@ def test_random_choice_takes_candidates_once_and_by_the_seed(unit):
 
 def test_old_outputs_learn_from_the_old_network_and_new_ones_from_the_label(method):
     """eq: icarl-loss."""
-    # outputs .75, .5, .25 (logits log 3, 0, -log 3), the old network says .25, .75; two old outputs, one new.
-    # old: -(1/4 log 3/4 + 3/4 log 1/4) - (3/4 + 1/4) log 1/2 = 2.5 log 2 - 1/4 log 3 + ... computed below,
-    # the same for both examples, also for the exemplar of class 0; new: -log 1/4 for label 2, -log 3/4 for label 0
+    # s(f) = .75, .5, .25 for three outputs, two of them old; s(f*) = .25, .75 for these, whatever the label:
+    # -(1/4 log 3/4 + 3/4 log 1/4) + log 2. New output: -log 1/4 for label 2, -log 3/4 for the exemplar's 0
     method.old, method.seen = 2, 3
     method.previous = Say([-log(3), log(3), 5.0])
     x = torch.tensor([log(3), 0.0, -log(3), 9.0]).expand(2, 2, 4)
@@ -152,12 +151,13 @@ def test_the_first_gradient_through_old_outputs_is_zero():
     data, rule = replace(stream, tried=2).tasks(method.draws)[1], stream.rule()
     task = Task(1, rule.own(1), data.train, data.validation, 1, 8)
     examples = data.train + method.begin_task(task)
-    batch = next(examples.batches(torch.arange(40 + 20 - 20).expand(2, -1), 40, rule, 1))
+    batch = next(examples.batches(torch.arange(40).expand(2, -1), 40, rule, 1))
     assert (batch.y < 2).any() and (batch.y >= 2).any()  # exemplars and new ones
+    method.net.zero_grad()
     method.loss(batch).sum().backward()
     gradient = method.net.head.linear.weight.grad
     assert float(gradient[..., :2].abs().max()) == 0.0  # s(f) = s(f*), to the bit
-    assert float(gradient[..., 2:4].abs().min(1).values.max()) > 0
+    assert float(gradient[..., 2:4].abs().max()) > 0
     assert all(p.grad is None for p in method.previous.parameters())
 
 
@@ -207,9 +207,8 @@ def test_lists_shrink_from_the_end_and_new_ones_are_herded_on_the_new_features()
 
 def test_the_nearest_mean_by_hand(method):
     """eq: nearest-mean."""
-    # class 0: (1, 0) and (0, 2) have the directions (1, 0) and (0, 1), mean (.5, .5), of length 1 again (.71, .71);
-    # class 1: (-3, 0). x = (3, 3) has the direction of the first: squared distances 0 and |(.71, .71) - (-1, 0)|^2 =
-    # 2 + 2 * .71. (Not made of length 1 again, the mean would be .09 away.)
+    # class 0: (1, 0) and (0, 2) have directions (1, 0), (0, 1), mean (.5, .5), its direction (.71, .71);
+    # class 1: (-1, 0). x: (.71, .71), squared distances 0 (not the .09 to (.5, .5)) and 2 + 2 * .71
     method.exemplars = [torch.tensor([[[1.0, 0], [0, 2]]] * 2), torch.tensor([[[-3.0, 0], [9, 9]]] * 2)]
     method.counts = [torch.tensor([2, 2]), torch.tensor([1, 1])]  # (9, 9) fills a gap and counts for nothing
     scores = method.predict(torch.tensor([[[3.0, 3.0]]] * 2))
@@ -218,7 +217,8 @@ def test_the_nearest_mean_by_hand(method):
 
 def test_with_one_exemplar_each_it_is_the_nearest_neighbour_in_the_present_features(method):
     rule = scenario("class", (3, 3))
-    method.start(Build(Mlp(hidden=(8,)), (5,), rule, DRAWS), DRAWS, rule)
+    method.capacity = 6
+    method.start(Build(Mlp(hidden=(32,)), (5,), rule, DRAWS), DRAWS, rule)
     method.exemplars = [DRAWS.normal("noise", (1, 5), c) for c in range(6)]
     method.counts = [torch.ones(2, dtype=torch.int64)] * 6
     x = DRAWS.normal("noise", (40, 5), 9)
@@ -234,7 +234,7 @@ def test_with_one_exemplar_each_it_is_the_nearest_neighbour_in_the_present_featu
         assert torch.equal(before, neighbour())
         method.net.body[0].weight.mul_(4.0)  # longer features, the same directions (biases are zero)
         assert torch.equal(method.predict(x).argmax(-1), before)
-        method.net.body[0].weight.copy_(DRAWS.normal("noise", (5, 8), 10))  # other features: other means
+        method.net.body[0].weight.copy_(DRAWS.normal("noise", (5, 32), 10))  # other features: other means
         assert torch.equal(method.predict(x).argmax(-1), neighbour())
         assert not torch.equal(neighbour(), before)
 
@@ -257,15 +257,10 @@ def test_classes_with_few_examples_keep_what_there_is():
     record = run(method, stream, SMALL, replicas=4, progress=False)
     counts = torch.stack(method.counts, dim=1)
     tasks = stream.tasks(method.draws)
-    there = torch.cat(
-        [
-            torch.stack([(t.train.parts[0].y == c).sum(1) for c in t.train.parts[0].y.unique()], 1)
-            for t in tasks
-        ],
-        1,
-    )
-    assert torch.equal(counts, there) and not torch.equal(counts[0], counts[1])
-    assert (record.accuracy[:, -1].mean(1) > 0.3).all()
+    labels = torch.cat([task.train.parts[0].y for task in tasks], dim=1)  # [R, 30]
+    assert torch.equal(counts, (labels[..., None] == torch.arange(10)).sum(1))
+    assert not torch.equal(counts[0], counts[1])
+    assert (record.accuracy[:, -1].mean(1) > 0.2).all()  # chance is 0.1
     assert method.begin_task(Task(5, range(10, 10), tasks[0].train, tasks[0].train, 1, 8)).sizes == [30] * 4
 
 
@@ -278,8 +273,8 @@ def test_without_exemplars_the_outputs_answer(method):
 
 
 def test_bytes():
-    # 64-12-10: 64 * 12 + 12 + 12 * 10 + 10 = 910 weights of 4; after t tasks 2 t classes, each with m = 25 // 2 t
-    # exemplars of 64 floats and a count of 8
+    # 64-12-10: 64 * 12 + 12 + 12 * 10 + 10 = 910 weights of 4 bytes. After t tasks 2 t classes, each with
+    # m = 25 // 2 t exemplars of 64 floats and a count of 8 bytes
     record = run(ICaRL(capacity=25), Split(limit=(60,) * 5), SMALL, replicas=2, progress=False)
     examples = [2 * t * (25 // (2 * t) * 256 + 8) for t in range(1, 6)]
     assert record.bytes_examples == examples
