@@ -40,9 +40,7 @@ def build(profile: str = "quick", fresh: bool = False, jobs: int = 2, root: Path
     book = root / "book" if quick else _copy(root)
     changed = [path for path in notebooks(book) if fresh or stale(path, profile, root)]
     execute(changed, profile=profile, jobs=jobs, root=root)
-    page = render(book, root / "_build" if quick else book.parent, root)
-    print(f"The book is ready. Open {page.as_uri()}")
-    return page
+    return render(book, root / "_build" if quick else book.parent, root)
 
 
 def notebooks(book: Path) -> list[Path]:

@@ -1,7 +1,7 @@
 """Distributions of tasks for meta-learning, and the episodes drawn from them.
 
-A task of an inner loop is a replica: M tasks for each of R replicas stand side by side in one leading dimension
-R x M, the tasks of replica 0 first.
+A task of an inner loop is a replica: M tasks for each of R replicas stand in one leading dimension R x M, the
+tasks of replica 0 first.
 """
 
 from __future__ import annotations
@@ -92,16 +92,16 @@ class Distribution:
         raise NotImplementedError
 
     def episode(self, draws: Draws, tasks: int, counter: int, part: str = "train") -> Episode:
-        """Episode number `counter` of a part ("train", "validation" or "test"): M = `tasks` new tasks per replica."""
+        """Number `counter` of the part "train", "validation" or "test": M = `tasks` new tasks per replica."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sinusoids(Distribution):
-    """Regression to y = a sin(x - b): amplitude a in [0.1, 5] and phase b in [0, pi] drawn per task, x in [-5, 5].
+    """Regression to y = a sin(x - b) on [-5, 5]; a task draws amplitude a in [0.1, 5], phase b in [0, pi].
 
-    Held-out tasks are judged on 100 evenly spaced points. With `flip` a task takes the negative of its curve half of
-    the time: for every task there is one that contradicts it, and the best answer for both at once is y = 0.
+    Held-out tasks are judged on 100 evenly spaced points. With `flip` half of the tasks are turned upside
+    down: each has one that contradicts it, and the best single answer to all is y = 0.
 
     Source: Finn, Abbeel and Levine (2017), section 5.1; `flip` is ours.
     """
@@ -145,9 +145,9 @@ class Sinusoids(Distribution):
 class LabelSwap(Distribution):
     """The ten digits, with the names of the classes in an order drawn per task: y = pi(class).
 
-    Every image belongs to every task under another label, so tasks contradict each other, and no single answer is
-    better than guessing: cross-entropy ln 10 = 2.30 nats. Training tasks show training images; validation and test
-    tasks show images that no training task has shown.
+    Tasks show the same images under other labels, so they contradict each other, and no single answer to all
+    is better than guessing: cross-entropy ln 10 = 2.30 nats. Training tasks show training images; validation
+    and test tasks show images that no training task has shown.
 
     Source: the review's argument, after He et al. (2019), who permute the labels of MNIST.
     """
@@ -166,8 +166,8 @@ class LabelSwap(Distribution):
             fewest = int((self.pool(part) >= 0).sum(1).min())
             if self.shots + self.queries > fewest:
                 raise ClkitError(
-                    f"shots + queries = {self.shots + self.queries}, but a class has only {fewest} {part} images: "
-                    "lower one of them."
+                    f"shots + queries is {self.shots + self.queries}, but one class has only {fewest} {part} "
+                    "images: lower shots or queries."
                 )
 
     @property
@@ -190,7 +190,7 @@ class LabelSwap(Distribution):
         sizes = (pool >= 0).sum(1)
         mixed = draws.uniform(f"{part} images", tuple(pool.shape), counter=counter).masked_fill(pool < 0, 2.0)
         order = mixed.argsort(-1)  # [R, C, n], the padding last
-        # A task begins somewhere in its replica's order and takes neighbours: a fair draw without replacement.
+        # From a random place in its replica's order a task takes neighbours: a draw without replacement.
         start = draws.uniform(f"{part} starts", (tasks, len(pool)), counter=counter)
         place = (start * sizes).long()[..., None] + torch.arange(
             self.shots + self.queries, device=pool.device

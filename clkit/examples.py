@@ -75,8 +75,8 @@ class Examples:
     def _open(self) -> list[Part]:
         if self.closed or any(source.closed for source in self.sources):
             raise ClosedDataError(
-                f"the data of task {self.parts[0].task} are closed: a method may touch them until its end_task "
-                "returns. Keep copies of single examples (needs 'stored examples') or declare needs 'past data'."
+                f"the data of task {self.parts[0].task} are closed: a method may touch them until its "
+                "end_task returns. Keep copies of single examples (needs 'stored examples') or declare 'past data'."
             )
         return self.parts
 
@@ -93,7 +93,7 @@ class Examples:
         return Examples(self._open() + other._open(), self.dtype, sources=sources)
 
     def take(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x [R, B, ...], y [R, B] and task [R, B] of positions `rows` [R, B]; -1 gives some example of task -1."""
+        """x [R, B, ...], y [R, B], task [R, B] of positions `rows` [R, B]; -1: some example, of task -1."""
         rest, taken = rows, list[Tensor]()
         for part in self._open():
             sizes = torch.tensor(part.sizes, device=rows.device)[:, None]

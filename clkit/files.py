@@ -12,7 +12,7 @@ from clkit.errors import ClkitError
 
 
 def write_whole(path: str | Path, write: Callable[[BinaryIO], object]) -> Path:
-    """Let `write(file)` fill a temporary file beside `path`, then rename it: an interrupt leaves the old file.
+    """Let `write(file)` fill a temporary file beside `path`, then rename it: an interrupt leaves the old one.
 
     Raises:
         ClkitError: the folder cannot be written or the disk is full; says what to do.

@@ -1,7 +1,8 @@
 """torch's layers with a replica dimension in front: inputs [R, B, ...], parameters [R, ...].
 
-R is read from the parameters at every call and never stored, so the same layer serves R replicas, R x tasks fast
-weights of an inner loop, or one replica per example. Initial weights are Kaiming-normal times `scale`, biases zero.
+R is read from the parameters at every call and never stored, so the same layer serves R replicas, R x tasks
+fast weights of an inner loop, or one replica per example. Initial weights are Kaiming-normal times `scale`,
+biases zero.
 """
 
 from __future__ import annotations
@@ -99,7 +100,14 @@ class Embedding(nn.Module):
     """x [R, B, ...] whole numbers -> [R, B, ..., width]; weight [R, entries, width]."""
 
     def __init__(
-        self, entries: int, width: int, draws: Draws, *, task: int = 0, counter: int = 0, purpose: str = "init"
+        self,
+        entries: int,
+        width: int,
+        draws: Draws,
+        *,
+        task: int = 0,
+        counter: int = 0,
+        purpose: str = "init",
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(draws.normal(purpose, (entries, width), task, counter))
@@ -124,7 +132,7 @@ class LayerNorm(nn.Module):
 
 
 class LSTMCell(nn.Module):
-    """One step of an LSTM: x [R, B, inputs], state (h, c) each [R, B, width] -> new state; gates i, f, g, o."""
+    """One step of an LSTM: x [R, B, inputs], state (h, c) each [R, B, width] -> state; gates i, f, g, o."""
 
     def __init__(
         self, inputs: int, width: int, draws: Draws, *, task: int = 0, counter: int = 0, purpose: str = "init"
@@ -143,7 +151,7 @@ class LSTMCell(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Zeroes a share `rate` of the units while training, by the run's draws (torch's own would mix the replicas)."""
+    """Zeroes a share `rate` of the units in training, by the run's draws (torch's own would mix replicas)."""
 
     def __init__(self, rate: float, draws: Draws, *, layer: int = 0) -> None:
         super().__init__()

@@ -4,8 +4,8 @@
                                   |
                           adapt(support), predict(query)                one task, the fast weights
 
-The slow weights are [R, ...]. A task of an inner loop is a replica: the fast weights are [R x M, ...], and one call
-adapts M tasks of every replica.
+The slow weights are [R, ...]. A task of an inner loop is a replica: the fast weights are [R x M, ...], and
+one call adapts M tasks of every replica.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from torch.optim import Optimizer
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
+from clkit.adaptation import CHUNK, adaptation, check_finite
 from clkit.episodes import Distribution, Episode, Shots, distribution
-from clkit.errors import ClkitError, NonFiniteError, UnfitError, positive
+from clkit.errors import ClkitError, UnfitError, positive
 from clkit.files import write_whole
 from clkit.loop import check_device
 from clkit.method import Beats, plain, stored_bytes
-from clkit.nets import Architecture, Build, Mlp
+from clkit.nets import Build
 from clkit.record import Record
 from clkit.replicas import Draws
-from clkit.training import adam, describe
+from clkit.schedule import Schedule
+from clkit.training import describe
 
 VERBS = ("adapt", "predict", "outer_loss")
-CHUNK = 20  # held-out tasks adapted at once
-GRID = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 Weights = dict[str, Tensor]  # name of the parameter -> [R x M, ...]
 
 
 @dataclass(kw_only=True, eq=False)
 class Learner:
-    """Base of the learners: gradient descent on the support set, from slow weights that the outer loop trains."""
+    """Base of the learners: the outer loop trains slow weights, the inner loop descends from them."""
 
     inner_lr: float = 0.003  # step size of the inner loop (alpha)
 
@@ -108,7 +108,7 @@ class Learner:
 
     @classmethod
     def beats(cls) -> Beats | None:
-        """The control and the ablation that it beats, by the metric after as many steps as it trained with."""
+        """The control and the ablation that it beats, by the metric after its own number of steps."""
         return None
 
     @classmethod
@@ -135,14 +135,14 @@ class Learner:
 
 @dataclass(kw_only=True, eq=False)
 class JointPretraining(Learner):
-    """Joint pretraining: one network is trained on all tasks mixed together, and adapts only when it is tested.
+    """Joint pretraining: one network is trained on all tasks mixed together, and adapts only at test.
 
-    Outer loss: J(w) = mean over tasks of L(w; query), the query loss of the same episodes without adaptation.
+    Outer loss: J(w) = mean over tasks of L(w; query), MAML's without any inner step.
 
     Reference: Finn, Abbeel and Levine (2017), section 5.1, the network pretrained on all tasks.
     Needs: task boundaries, task labels in training.
     Keeps: 4 P bytes, the network's P float32 parameters.
-    Departs: nothing; its step size at test is chosen as in the paper, here on validation tasks (`adaptation`).
+    Departs: nothing; the step size at test is its own, as in the paper (`clkit.adaptation`).
     """
 
     name: ClassVar[str] = "joint_pretraining"
@@ -153,31 +153,6 @@ class JointPretraining(Learner):
 def descend(weights: Weights, gradients: Sequence[Tensor], lr: float) -> Weights:
     """w - lr g, out of place, so that a graph behind the weights survives."""
     return {name: w - lr * g for (name, w), g in zip(weights.items(), gradients, strict=True)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """How a learner is meta-trained and tested; the defaults are the book's quick profile."""
-
-    iterations: int = 3000  # updates of the slow weights
-    tasks: int = 25  # per replica and update, M
-    lr: float = 0.003  # outer step size (beta)
-    optimizer: Callable[[list[nn.Parameter], float], Optimizer] = adam
-    network: Architecture = Mlp(hidden=(40, 40))
-    every: int = 500  # iterations between two looks at the validation tasks
-    steps: int = 10  # K, inner steps at test
-    grid: tuple[float, ...] = GRID  # inner step sizes tried on the validation tasks
-    validation_tasks: int = 100  # per replica
-    test_tasks: int = 300  # per replica
-
-    def __post_init__(self) -> None:
-        for name in ("iterations", "tasks", "lr", "every", "validation_tasks", "test_tasks"):
-            positive(name, getattr(self, name))
-        positive("steps", self.steps, zero=True)
-        for lr in self.grid:
-            positive("grid", lr)
-        if not self.grid:
-            raise ClkitError("grid is empty: name at least one inner step size.")
 
 
 def run_meta(
@@ -193,12 +168,12 @@ def run_meta(
     progress: bool | None = None,
     threads: int = 1,
 ) -> Record:
-    """Meta-train `learner` on a distribution of tasks, then adapt to held-out tasks: `by_step` after 0..K steps.
+    """Meta-train `learner` on a distribution of tasks, then adapt it to held-out ones (`by_step`).
 
     Args:
         replicas: R, with seeds 0..R-1; or give `seeds`.
         device: "cpu" or "cuda"; the draws are the same.
-        checkpoint: a file written whenever the validation tasks are looked at; if it exists, the run goes on from
+        checkpoint: a file written at every look at the validation tasks; if it exists, the run goes on from
             there, bit for bit. It is unpickled: use your own files only.
         progress: show a bar; None = where the output is a terminal.
         threads: of torch, per process. Several threads on a busy machine can be far slower than one.
@@ -253,7 +228,7 @@ def _train(
 
 
 def _count(now: _State, episode: Episode, iterations: int) -> None:
-    """Floating-point operations per replica, of all iterations; plain: each example forward and backward once."""
+    """Operations per replica in all iterations; plain: every example forward and backward once."""
 
     def plain_pass() -> None:
         weights = now.learner.expand(len(episode.query.x))
@@ -267,80 +242,6 @@ def _count(now: _State, episode: Episode, iterations: int) -> None:
         with FlopCounterMode(display=False) as counter:
             action()
         counts.append(iterations * counter.get_total_flops() // now.learner.draws.replicas)
-
-
-@dataclass(frozen=True)
-class Adaptation:
-    """Held-out tasks after 0..K inner steps, every number of steps with the step size that validation chose for it."""
-
-    grid: tuple[float, ...]  # [G] step sizes tried
-    validation: np.ndarray  # [G, R, K+1] loss on validation tasks
-    chosen: np.ndarray  # [R, K+1] positions in the grid
-    loss: np.ndarray  # [R, K+1] on test tasks
-    metric: np.ndarray  # [R, K+1] on test tasks
-
-
-def adaptation(learner: Learner, tasks: Distribution, schedule: Schedule) -> Adaptation:
-    """Adapt to held-out tasks. The step size is chosen on validation tasks, for every learner from the same grid.
-
-    A learner judged with the step size of another one can diverge: joint training does at MAML's on the sinusoids.
-    """
-    replicas, steps = learner.draws.replicas, schedule.steps
-    validation = np.stack(
-        [
-            held_out(learner, tasks, lr, steps, schedule.validation_tasks, "validation")[0]
-            for lr in schedule.grid
-        ]
-    )
-    chosen = validation.argmin(0)
-    chosen[:, 0] = chosen[:, min(1, steps)]  # before the first step all are equal
-    test = np.full((2, len(schedule.grid), replicas, steps + 1), np.nan)
-    for i in np.unique(chosen):
-        test[:, i] = held_out(learner, tasks, schedule.grid[i], steps, schedule.test_tasks, "test")
-    loss, metric = np.take_along_axis(test, chosen[None, None], axis=1)[:, 0]
-    _finite(learner, loss, "losses on test tasks")
-    return Adaptation(schedule.grid, validation, chosen, loss, metric)
-
-
-def held_out(
-    learner: Learner, tasks: Distribution, lr: float, steps: int, count: int, part: str
-) -> np.ndarray:
-    """Loss and metric [2, R, K+1] after 0..K inner steps of size `lr`: means over `count` tasks per replica.
-
-    A step that leaves a task's support set worse than it was before the first step is not taken: whoever adapts
-    sees such a divergence, and with it one task in hundreds would decide the mean.
-    """
-    replicas, device = learner.draws.replicas, learner.draws.device
-    totals = torch.zeros(2, replicas, steps + 1, dtype=torch.float64, device=device)
-    for counter, begin in enumerate(range(0, count, CHUNK)):
-        episode = tasks.episode(learner.draws, min(CHUNK, count - begin), counter, part)
-        weights = learner.adapt(episode.support, 0)
-        before = episode.support.loss(learner.predict(weights, episode.support.x)).detach()
-        for k in range(steps + 1):
-            if k > 0:
-                new = learner.adapt(episode.support, 1, lr=lr, weights=weights)
-                fits = episode.support.loss(learner.predict(new, episode.support.x)).detach() <= before
-                weights = {
-                    n: torch.where(fits.view(-1, *[1] * (w.dim() - 1)), new[n], w) for n, w in weights.items()
-                }
-            weights = {name: w.detach().requires_grad_() for name, w in weights.items()}
-            with torch.no_grad():
-                scores = learner.predict(weights, episode.query.x)
-                both = torch.stack(
-                    [episode.query.loss(scores), tasks.measure(scores, episode.query.y).mean(1)]
-                )
-                totals[:, :, k] += both.unflatten(1, (replicas, -1)).sum(2)
-    return (totals / count).cpu().numpy()
-
-
-def _finite(learner: Learner, values: np.ndarray, what: str) -> None:
-    good = np.isfinite(values.reshape(len(values), -1)).all(1)
-    if not good.all():
-        seeds = [s for s, ok in zip(learner.draws.seeds, good, strict=True) if not ok]
-        raise NonFiniteError(
-            f"{learner.name}: the {what} of replica(s) with seed {seeds} are not finite. Lower the schedule's lr, "
-            f"or a setting of the learner: {learner.settings()}."
-        )
 
 
 def _record(learner: Learner, tasks: Distribution, schedule: Schedule, draws: Draws) -> Record:
@@ -369,12 +270,12 @@ class _State:
         """The outer loss on validation tasks, and whether all is still finite."""
         learner, total = self.learner, np.zeros(self.learner.draws.replicas)
         for weights in learner.parameters():
-            _finite(learner, weights.detach().cpu().numpy(), f"weights after {done} iterations")
+            check_finite(learner, weights.detach().cpu().numpy(), f"weights after {done} iterations")
         for counter, begin in enumerate(range(0, schedule.validation_tasks, CHUNK)):
             count = min(CHUNK, schedule.validation_tasks - begin)
             episode = tasks.episode(learner.draws, count, counter, "validation")
             total += count * learner.outer_loss(episode).detach().cpu().numpy()
-        _finite(learner, total, f"validation losses after {done} iterations")
+        check_finite(learner, total, f"validation losses after {done} iterations")
         self.curve.append(total / schedule.validation_tasks)
         self.record.curve, self.record.updates = np.stack(self.curve, axis=1)[..., None], [done]
         self.record.curve_updates.append(done)

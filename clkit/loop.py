@@ -52,8 +52,8 @@ def run(
         replicas: R, with seeds 0..R-1; or give `seeds`.
         device: "cpu" or "cuda"; the draws are the same.
         chunk: replicas trained at once; 0 = all. Does not change results.
-        checkpoint: a file written after each task; if it exists, the run goes on from there, bit for bit. It is
-            unpickled: use your own files only.
+        checkpoint: a file written after each task; if it exists, the run goes on from there, bit for bit. It
+            is unpickled: use your own files only.
         progress: show a bar; None = where the output is a terminal.
         threads: of torch, per process. Several threads on a busy machine can be far slower than one.
 
@@ -293,8 +293,8 @@ class _State:
             write_whole(path, lambda file: torch.save(self, file))
         except (AttributeError, TypeError, pickle.PicklingError) as error:
             raise ClkitError(
-                f"checkpoint: the run holds what cannot be stored ({error}). Define classes and functions at the "
-                "top of a module, not inside a function and not as lambda; or run without checkpoint."
+                f"checkpoint: the run holds what cannot be stored ({error}). Define classes and functions at "
+                "the top of a module, not inside a function and not as lambda; or run without checkpoint."
             ) from error
 
     def resume(self, path: str | Path, draws: Draws) -> bool:
@@ -306,7 +306,7 @@ class _State:
             identity = old.record.method, old.record.stream, old.record.settings, old.method.draws
         except Exception as error:  # a damaged pickle can raise anything
             raise ClkitError(
-                f"{path} is no checkpoint of clkit that can be read ({error}): remove it, or name another file."
+                f"{path} is no checkpoint that can be read ({error}): remove it, or name another file."
             ) from None
         if identity != (self.record.method, self.record.stream, self.record.settings, draws):
             raise ClkitError(f"{path} is the checkpoint of another run: remove it, or name another file.")

@@ -29,7 +29,7 @@ INSTEAD = {
     "task labels in training": "this stream gives no task labels; use replay, which needs none",
     "task labels at test": f"the task is not known at test. {NO_LABEL}",
     "stored examples": "this stream forbids keeping examples; use ewc or l2, which keep weights only",
-    "past data": "this stream forbids looking back; use replay where examples may be kept, ewc where tasks end",
+    "past data": "this stream forbids looking back; use replay if examples may be kept, ewc if tasks end",
     "new classes": "every task has the same classes here; use scenario 'class' or 'task' (--scenario class), "
     "or a method for any scenario: replay",
 }
@@ -130,7 +130,7 @@ class Method:
     def train(self, mode: bool) -> None:
         """Drop-out on or off in every network."""
         for net in self.networks():
-            net.train(mode and any(p.requires_grad for p in net.parameters()))  # frozen copies stay as they are
+            net.train(mode and any(p.requires_grad for p in net.parameters()))  # a frozen copy stays off
 
     def bytes_kept(self) -> int:
         """Bytes per replica of everything that persists between tasks."""
@@ -209,7 +209,7 @@ class Both(Method):
     Penalties and bytes add, joined examples are concatenated, needs are united.
 
     Raises:
-        ClkitError: both replace `loss`, `predict` or `parameters`; one replaces `step` and the other what `step`
+        ClkitError: both replace `loss`, `predict` or `parameters`; one replaces `step` and the other what it
             calls; both keep examples and one of them joins them to the training set.
     """
 

@@ -1,7 +1,7 @@
 """Networks built of the stacked layers: `features(x)` below, a head made by the scenario on top.
 
-A network maps x [R, B, ...] to scores [R, B, C]. Architectures are small frozen dataclasses that build it, so that a
-run can be named, stored and repeated by its settings.
+A network maps x [R, B, ...] to scores [R, B, C]. Architectures are small frozen dataclasses that build it, so
+that a run can be named, stored and repeated by its settings.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class MLP(nn.Module):
 
 
 class ConvNet(nn.Module):
-    """3x3 convolutions with ReLU and 2x2 max pooling on [R, B, H, W] or [R, B, channels, H, W], then the head."""
+    """3x3 convolutions, ReLU and 2x2 max pooling on [R, B, H, W] or [R, B, channels, H, W], then the head."""
 
     def __init__(self, body: Sequence[Conv2d], head: Head) -> None:
         super().__init__()
@@ -129,5 +129,5 @@ class Build:
     draws: Draws
 
     def __call__(self, task: int = 0, *, own: bool = False) -> nn.Module:
-        """A network in training mode; `own` gives it the outputs of `task` only (one network or column per task)."""
+        """A network in training mode; `own`: with the outputs of `task` only, for a network per task."""
         return self.architecture(self, task, own)

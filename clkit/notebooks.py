@@ -85,7 +85,8 @@ def execute(paths: list[Path], *, profile: str, jobs: int, root: Path) -> None:
     if not paths:
         return
     failed = []
-    with ThreadPoolExecutor(jobs) as pool, tqdm(total=len(paths), unit="notebook", desc="executing") as bar:
+    bar = tqdm(total=len(paths), unit="notebook", desc="executing", disable=None)  # None: in a terminal
+    with ThreadPoolExecutor(jobs) as pool, bar:
         pending = {pool.submit(_execute_one, path, profile, root) for path in paths}
         while pending:
             done, pending = wait(pending, timeout=1)

@@ -102,9 +102,9 @@ class Page:
         """Draw the panels for a light and a dark page and write the figure's data as CSV."""
         panels = [draw] if callable(draw) else list(draw)
         pairs = ["".join(_picture(panel, theme, alt, size) for theme in (LIGHT, DARK)) for panel in panels]
-        pictures = "".join(f'<div class="kit-panel">{pair}</div>' for pair in pairs)
-        pictures = f'<div class="kit-panels">{pictures}</div>'
-        return self.frame(pictures, name=name, alt=alt, data=data, command=command, caption=caption)
+        body = "".join(f'<div class="kit-panel">{pair}</div>' for pair in pairs)
+        body = f'<div class="kit-panels">{body}</div>'
+        return self.frame(body, name=name, alt=alt, data=data, command=command, caption=caption)
 
     def frame(
         self, body: str, *, name: str, alt: str, data: pd.DataFrame, command: str, caption: str = ""
@@ -236,7 +236,7 @@ def _style(theme: Theme) -> dict[str, object]:
 
 
 def _picture(draw: Draw, theme: Theme, alt: str, size: tuple[float, float]) -> str:
-    with style.context(["default", _style(theme)]):  # a reader's own matplotlibrc must not change the figures
+    with style.context(["default", _style(theme)]):  # a reader's own matplotlibrc changes nothing
         canvas = Canvas(figsize=size, layout="constrained")
         draw(canvas.subplots(), theme)
         stream = StringIO()

@@ -1,7 +1,7 @@
 """Replicas: randomness by seed and purpose, and any network as R copies of itself.
 
-Every tensor of a run has the replica dimension R in front. Replica r depends on its own seed alone, so a run with
-seeds (a, b, c) holds the run with seed b, whatever the others are.
+Every tensor of a run has the replica dimension R in front. Replica r depends on its own seed alone, so a run
+with seeds (a, b, c) holds the run with seed b, whatever the others are.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ def generator(seed: int, purpose: str, task: int = 0, counter: int = 0) -> np.ra
 class Draws:
     """Randomness of a run, by (replica seed, purpose, task, counter); nothing is remembered between calls.
 
-    Each call returns one tensor with R = len(seeds) in front, drawn on the CPU and moved to `device`, so that CPU and
-    GPU see the same numbers. Purposes in use: init, head, order, classes, pixels, limit, memory, dropout, noise, tasks.
+    Each call returns one tensor with R = len(seeds) in front, drawn on the CPU and moved to `device`, so that
+    CPU and GPU see the same numbers. A purpose is one user's own: the stream's are classes, pixels and limit,
+    the runner's order, the layers' init, head and dropout.
     """
 
     seeds: tuple[int, ...]
@@ -85,7 +86,7 @@ class Draws:
 
 @dataclass
 class Feed:
-    """Uniform draws by position, fetched in blocks because a fetch per update would cost a third of the update."""
+    """Uniform draws by position, in blocks, because a fetch per update would cost a third of the update."""
 
     draws: Draws
     purpose: str
@@ -107,7 +108,7 @@ class Feed:
 class Replicas(nn.Module):
     """Any `nn.Module` as R copies with the kit's interface: inputs [R, B, ...], outputs [R, B, ...].
 
-    `build()` is called once per seed with torch's generator set from that seed; parameters and buffers are stacked.
+    `build()` is called once per seed with torch's generator set from that seed; the parameters are stacked.
     Slower than the stacked layers of `clkit.layers` (torch.func.vmap), for networks that they do not cover.
 
     Args:
@@ -139,7 +140,7 @@ def _fit(network: nn.Module) -> None:
         )
     if any(isinstance(module, _DropoutNd) for module in network.modules()):
         raise ClkitError(
-            "build() makes a network with torch's dropout, which draws from a generator that all replicas share. "
+            "build() makes a network with torch's dropout, whose generator all replicas would share. "
             "Leave it out, or build the network from clkit.layers, whose Dropout draws by replica."
         )
 

@@ -47,7 +47,7 @@ class Scenario:
         return range(self.width)
 
     def outputs(self, y: Tensor, task: int) -> Tensor | None:
-        """[R, B, C] True where an output competes, for labels y [R, B] while `task` is the newest; None = all."""
+        """[R, B, C] True where an output competes, for labels y [R, B], `task` the newest; None = all."""
         mask = torch.zeros(self.width, dtype=torch.bool, device=y.device)
         span = self.competing(task)
         mask[span.start : span.stop] = True

@@ -1,7 +1,7 @@
 """What arrives, in which order: data -> tasks, one behind the other.
 
-A `Stream` is a recipe of picklable settings; `stream.tasks(draws)` draws it for the replicas. Data are stored once;
-replicas differ by index lists (class orders, subsets) and pixel orders.
+A `Stream` is a recipe of picklable settings; `stream.tasks(draws)` draws it for the replicas. Data are stored
+once; replicas differ by index lists (class orders, subsets) and pixel orders.
 """
 
 from __future__ import annotations
@@ -236,17 +236,17 @@ def from_arrays(
     """A stream of a reader's own arrays.
 
     Args:
-        train, test: for each task a pair (x [n, ...], y [n]). x float, taken as it is, or uint8 pixels, of which a
-            network sees x / 255. y whole numbers, any labels; the classes of a task are the labels of its training
-            set, in ascending order. In the domain scenario every task has as many.
+        train, test: for each task a pair (x [n, ...], y [n]). x float, taken as it is, or uint8 pixels, of
+            which a network sees x / 255. y whole numbers, any labels; the classes of a task are the labels of
+            its training set, in ascending order. In the domain scenario every task has as many.
         validation: the same; by default every sixth training example is set aside.
         scenario: task, domain or class.
         boundaries, storage: whether methods hear of task changes and may keep examples.
         dataset: a name for the records.
 
     Raises:
-        ClkitError: an empty task, shapes or types that differ, NaN, labels that are no whole numbers or no class of
-            the task.
+        ClkitError: an empty task, shapes or types that differ, NaN, labels that are no whole numbers or no
+            class of the task.
     """
     if len(train) != len(test) or (validation is not None and len(validation) != len(train)):
         raise ClkitError(

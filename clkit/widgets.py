@@ -87,7 +87,7 @@ def player(
         drawn = "".join(_band(places, part, height, colour) for colour, part in enumerate(parts))
         groups += f'<g data-run="{number}"{" style=display:none" if number else ""}>{drawn}</g>'
         values.append([[f"{value:.0f} %" for value in part["mean"]] for part in parts])
-    root = f"{page.name}-{name}-player"
+    root, key = f"{page.name}-{name}-player", _key([str(line) for line in lines], values[0])
     body = (
         f'<div class="kit-player" id="{root}">{_radios(root, switch, [str(option) for option in options])}'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(alt)}">'
@@ -97,7 +97,7 @@ def player(
         f'<path class="kit-cursor" d="M0 0V{height}" transform="translate({width} 0)"/></g></svg>'
         f'<div class="kit-controls"><button type="button">Play</button><label>{html.escape(xlabel)} '
         f'<input type="range" min="0" max="{len(steps) - 1}" value="{len(steps) - 1}"> '
-        f"<span data-at>{steps[-1]:g}</span></label></div>{_key([str(line) for line in lines], values[0])}</div>"
+        f"<span data-at>{steps[-1]:g}</span></label></div>{key}</div>"
     )
     content = {"places": places, "labels": [f"{step:g}" for step in steps], "values": values}
     body += _script(PLAYER, root, content)

@@ -59,7 +59,7 @@ def test_the_nearest_come_first():
     )
 
 
-# Methods and streams that do not fit. For each need: a stream that lacks it, and what the sentence says to use.
+# Methods and streams that do not fit. For each need: a stream that lacks it, and what to use instead.
 
 LACKING: dict[str, tuple[dict[str, Any], list[str]]] = {
     "task boundaries": ({"boundaries": False}, ["replay"]),
@@ -104,7 +104,7 @@ def test_where_scenario_is_the_fix_it_is_one():
 
 
 def test_no_past_without_boundaries():
-    with pytest.raises(UnfitError, match="joint needs past data.*replay where examples may be kept"):
+    with pytest.raises(UnfitError, match="joint needs past data.*replay if examples may be kept"):
         run(Joint(), Rotated(boundaries=False))
     assert methods()["replay"].needs <= Rotated(boundaries=False).gives()
 

@@ -23,11 +23,14 @@ METHODS = {name: cls for name, cls in catalogue.methods().items() if issubclass(
 class SummedBinaryCrossEntropy(Method):
     """What iCaRL is without memory and distillation: one-hot targets for every output seen so far."""
 
+    def begin_task(self, task: Task) -> None:
+        self.seen = task.classes.stop
+
     def loss(self, batch: Batch) -> Tensor:
-        scores, seen = self.net(batch.x), batch.outputs
-        target = F.one_hot(batch.y, scores.shape[-1]).to(scores)
-        each = F.binary_cross_entropy_with_logits(scores, target, reduction="none") * seen
-        return weighted_mean(each.sum(-1), batch.weight)
+        scores = self.net(batch.x)[..., : self.seen]
+        labels = F.one_hot(batch.y, self.seen).to(scores.dtype)
+        each = F.binary_cross_entropy_with_logits(scores, labels, reduction="none").sum(-1)
+        return weighted_mean(each, batch.weight)
 
 
 REFERENCES = {"summed_binary_cross_entropy": SummedBinaryCrossEntropy}

@@ -106,7 +106,7 @@ def test_the_task_is_told_at_test_in_the_task_scenario_only_and_its_outputs_comp
 
 
 def test_class_incremental_rows_are_zero_beyond_the_newest_task_and_predict_is_not_called():
-    """Always 3, the last class: unseen before task 1, so that until then 0 answers, right for two of three."""
+    """Always 3, the last class: unseen before task 1, and until then 0 answers, right for two of three."""
     method = Fixed()
     method.answers = (3, 3, 3)
     record = trained(method, labelled("class"), SHORT)
@@ -425,8 +425,8 @@ def test_seeds_are_the_replicas():
 
 
 def test_flops_of_fine_tuning_are_the_closed_formula():
-    """5-5-2, batch 4. Products of 4 x 5 x 5 and 4 x 5 x 2, two operations each: 2 x 4 x (25 + 10) = 280 forward;
-    the gradients of the weights as many; of the hidden layer 2 x 4 x 10 = 80: 640 a step."""
+    """5-5-2, batch 4. Products of 4 x 5 x 5 and 4 x 5 x 2, two operations each: 2 x 4 x (25 + 10) = 280
+    forward; the gradients of the weights as many; of the hidden layer 2 x 4 x 10 = 80: 640 a step."""
     record = trained(Method(), training=replace(QUICK, updates=(6, 5, 4)))
     assert record.flops == record.flops_plain == [6 * 640, 5 * 640, 4 * 640]
     assert trained(L2()).flops == [6 * 640] * 3
@@ -435,7 +435,7 @@ def test_flops_of_fine_tuning_are_the_closed_formula():
 
 @dataclass(kw_only=True, eq=False)
 class Costly(Method):
-    """A forward pass of 4 examples (280) at the beginning, of 8 at the end; all steps but the first doubled."""
+    """A forward pass of 4 examples (280) at the beginning, of 8 at the end; doubled from step 2 on."""
 
     name: ClassVar[str] = "costly"
 
@@ -625,7 +625,7 @@ def test_what_is_no_whole_checkpoint_is_refused(tmp_path):
     contents = [whole[: len(whole) // 2], whole[:100], b"", b"text", (tmp_path / "other.pt").read_bytes()]
     for content in contents:
         file.write_bytes(content)
-        with pytest.raises(ClkitError, match="run.pt is no checkpoint of clkit that can be read.*remove it"):
+        with pytest.raises(ClkitError, match="run.pt is no checkpoint that can be read.*remove it"):
             trained(Method(), checkpoint=file)
         assert file.read_bytes() == content
 

@@ -38,8 +38,8 @@ def rows(part, r):
     return part.index[r, : part.sizes[r]]
 
 
-# A small data set with classes of 5, 8, 11 and 14 training examples; the first and the last row belong to nobody and
-# are NaN, so that whoever follows a padded -1 is found out.
+# A small data set with classes of 5, 8, 11 and 14 training examples; the first and last row belong to nobody
+# and are NaN, so that whoever follows a padded -1 is found out.
 
 
 def small_data(dtype=torch.float32):
@@ -158,7 +158,7 @@ def test_rotated_stays_in_range(digits):
 
 
 def test_rotated_turns_by_the_angle(monkeypatch):
-    """A dot 3 to the right of (4, 4): at 20 degrees in row 4 - 3 sin 20 = 2.97, column 4 + 3 cos 20 = 6.82."""
+    """A dot 3 to the right of (4, 4): by 20 degrees to row 4 - 3 sin 20 = 2.97, column 4 + 3 cos 20 = 6.8."""
     image, one = torch.zeros(1, 9, 9), torch.zeros(1).long()
     image[0, 4, 7] = 1.0
     monkeypatch.setattr(streams, "load", lambda name: Dataset("dot", image, one, 1.0, 1, one, one, one))

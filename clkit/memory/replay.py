@@ -35,7 +35,7 @@ class Replay(Method):
     """
 
     capacity: int = 50  # examples kept (M)
-    batch: int = 32  # examples rehearsed per step (b'), fewer while the memory holds fewer
+    batch: int = 32  # examples rehearsed per step (b'), as the paper as many as new ones; or all there are
     buffer: type[Recent] = Reservoir  # which examples stay; Recent is the ablation: the last M
 
     name: ClassVar[str] = "replay"

@@ -8,23 +8,25 @@ from typing import Any
 import numpy as np
 from torch.nn.functional import one_hot
 
+from clkit.adaptation import Adaptation, adaptation
 from clkit.claims import Outcome, claim
 from clkit.episodes import Distribution, LabelSwap, Sinusoids
-from clkit.learner import Adaptation, JointPretraining, Learner, Schedule, adaptation, run_meta
+from clkit.learner import JointPretraining, Learner, run_meta
 from clkit.meta.maml import MAML
 from clkit.nets import Build
 from clkit.record import Record
 from clkit.replicas import Draws
+from clkit.schedule import Schedule
 
 RATES = (0.3, 1.0, 3.0, 10.0)  # of the grid, inner step size of MAML on label swaps
 PLENTY = 4  # episodes of joint training to one of MAML, which spends as many operations on it
-TRIAL = Schedule(iterations=300, tasks=10, validation_tasks=40, test_tasks=20)
+TRIAL = Schedule(iterations=300, tasks=10, steps=1, grid=(1.0,), validation_tasks=40, test_tasks=20)
 SWAPS = {"iterations": 1000, "tasks": 10, "every": 250, "validation_tasks": 40, "test_tasks": 100}
 FLIPS = {"iterations": 2000, "tasks": 25, "every": 500, "validation_tasks": 40, "test_tasks": 100}
 
 
 def grid(replicas: int) -> list[dict[str, float]]:
-    """Loss on validation tasks of MAML with each inner step size, after a short training; test tasks stay closed."""
+    """Loss of MAML on validation tasks with each inner step size, after a short training."""
     rows = []
     for rate in RATES:
         curve = run_meta(MAML(inner_lr=rate), LabelSwap(), TRIAL, replicas=replicas, progress=False).curve
@@ -36,7 +38,7 @@ def grid(replicas: int) -> list[dict[str, float]]:
 def arms(
     maml: MAML, tasks: Distribution, settings: dict[str, int], replicas: int
 ) -> tuple[dict[str, Record], dict[str, Adaptation]]:
-    """MAML, joint training on several times as many episodes, and a network that has learned nothing before."""
+    """MAML, joint training on several times as many episodes, and a network that has learned nothing."""
     short = Schedule(**settings)  # type: ignore[arg-type]
     long = Schedule(**settings | {n: PLENTY * settings[n] for n in ("iterations", "every")})  # type: ignore[arg-type]
     learners: dict[str, Learner] = {"maml": maml, "joint_pretraining": JointPretraining()}
@@ -50,13 +52,13 @@ def arms(
 
 
 def nearest_mean(tasks: LabelSwap, replicas: int, count: int) -> np.ndarray:
-    """Accuracy [R] of the nearest class mean among the support's pixels, for which nothing need be learned before."""
+    """Accuracy [R] of the nearest class mean of the support's pixels: nothing is learned before the task."""
     episode = tasks.episode(Draws(tuple(range(replicas))), count, 0, "test")
     x, y = episode.support.x.flatten(2), episode.support.y
     member = one_hot(y).to(x.dtype).transpose(1, 2)  # [R x M, C, N]
     means = member @ x / member.sum(2, keepdim=True)
-    right = tasks.measure(-(episode.query.x.flatten(2)[:, :, None] - means[:, None]).square().sum(-1), episode.query.y)
-    return right.view(replicas, -1).double().mean(1).numpy()
+    distances = (episode.query.x.flatten(2)[:, :, None] - means[:, None]).square().sum(-1)
+    return tasks.measure(-distances, episode.query.y).view(replicas, -1).double().mean(1).numpy()
 
 
 def whole(name: str, records: dict[str, Record], found: dict[str, Adaptation]) -> dict[str, np.ndarray]:
@@ -74,7 +76,7 @@ def whole(name: str, records: dict[str, Record], found: dict[str, Adaptation]) -
 
 
 def curves(records: dict[str, Record], found: dict[str, Adaptation]) -> dict[str, Any]:
-    """For the figures: by inner step [R, K+1]; the step sizes tried [G, K+1]; validation along training [E]."""
+    """For figures: by inner step [R, K+1], step sizes tried [G, K+1], validation loss along training [E]."""
     plain: dict[str, Any] = {}
     for arm, result in found.items():
         plain[arm] = {"loss": result.loss.tolist(), "metric": result.metric.tolist()}
@@ -88,9 +90,10 @@ def curves(records: dict[str, Record], found: dict[str, Adaptation]) -> dict[str
 
 @claim(
     "L5",
-    says="Contradictory tasks have no joint solution: nothing that could be recalled serves them, but fast adaptation does.",
+    says="Contradictory tasks have no joint solution: "
+    "nothing that could be recalled serves them, but fast adaptation does.",
     section="meta",
-    control=f"joint training on the mixture of the tasks, {PLENTY} times as many episodes, adapted with its own step size",
+    control=f"joint training on the mixture, {PLENTY} times as many episodes, adapted with its own step size",
     unit="cross-entropy, nats",
     smallest=log(10) / 10,  # a tenth of the ln 10 nats that guessing among ten classes costs
 )
@@ -112,7 +115,9 @@ def l5(replicas: int) -> Outcome:
                 reported[f"{name}: loss at step {k}, {arm} minus maml"] = _gain(found, arm, k)
         reported |= whole(name, records, found)
         figures[name] = curves(records, found)
-    reported["label_swap: accuracy of the nearest class mean"] = nearest_mean(swaps, replicas, SWAPS["test_tasks"])
+    reported["label_swap: accuracy of the nearest class mean"] = nearest_mean(
+        swaps, replicas, SWAPS["test_tasks"]
+    )
     effect = _gain(worlds["label_swap"][1], "joint_pretraining", swapper.steps)
     return Outcome(effect, reported, {"grid": rows, "guessing": log(10), **figures})
 

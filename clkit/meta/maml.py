@@ -18,16 +18,16 @@ from clkit.method import Beats
 class MAML(Learner):
     """MAML moves the weights to where a few gradient steps on a new task's support set fit the task.
 
-    Inner loop, K steps: v <- v - a grad L(v; support) from v = w. Outer loss: J(w) = mean over tasks of L(v; query),
-    differentiated through the inner steps: grad J = [prod_k (I - a H_k)] grad L(v; query), H_k the Hessian of the
-    support loss at step k. First order leaves the product out.
+    Inner loop, K steps from v = w: v <- v - a grad L(v; support). Outer loss: J(w) = mean over tasks of
+    L(v; query), differentiated through the inner steps: grad J = prod_k (I - a H_k) grad L(v; query), with
+    H_k the Hessian of the support loss at step k. First order leaves the product out.
 
-    Reference: Finn, Abbeel and Levine (2017), section 2.2 (equation 1) and algorithm 2; first order: section 5.2.
+    Reference: Finn, Abbeel and Levine (2017), section 2.2, equation 1, algorithm 2; first order: section 5.2.
     Needs: task boundaries, task labels in training.
     Keeps: 4 P bytes, the slow weights; fast weights live as long as their task.
-    Departs: Kaiming-normal initial weights, with a = 0.003 and Adam 0.003 (theirs: 0.01 and 0.001), 3000 updates
-        instead of 70,000; at test, as for every learner, the step size is chosen on validation tasks and a step that
-        leaves the support set worse than it was at first is not taken (`clkit.learner.held_out`).
+    Departs: Kaiming-normal initial weights, with a = 0.003 and Adam 0.003 (theirs: 0.01 and 0.001); 3000
+        updates instead of 70,000. At test, as for every learner, the step size is chosen on validation
+        tasks, and a step that leaves the support set worse than at first is not taken (`clkit.adaptation`).
     """
 
     steps: int = 1  # inner steps in training (K)
@@ -59,7 +59,7 @@ class MAML(Learner):
 
     @classmethod
     def beats(cls) -> Beats:
-        """The ablation is first order: it adapts in training too, and lacks only the derivative through the step."""
+        """The ablation adapts in training as well, and lacks only the derivative through the step."""
         return Beats(
             control=JointPretraining(),
             ablation=cls(first_order=True),

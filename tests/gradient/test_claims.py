@@ -28,10 +28,14 @@ def test_gauge_changes_no_bit_and_sees_the_projection():
         assert acts or (held_out[1] == held_out[0]).all()
 
 
-def test_default_settings_are_those_that_the_stored_grids_chose():
-    """By validation accuracy on the first three tasks, never by test data."""
+def test_no_setting_of_the_stored_grids_is_better_than_the_defaults():
+    """By validation accuracy on the first three tasks, never by test data; half a point is noise."""
     grids = {**stored("G1")["curves"]["grid"], **stored("G3")["curves"]["grid"]}
-    assert best(grids["ewc"])["strength"] == EWC().strength
-    assert best(grids["online_ewc"])["strength"] == OnlineEWC().strength
-    assert best(grids["online_ewc"])["decay"] == OnlineEWC().decay
-    assert best(grids["agem"])["batch"] == AGEM().batch
+    defaults = {
+        "ewc": {"strength": EWC().strength},
+        "online_ewc": {"strength": OnlineEWC().strength, "decay": OnlineEWC().decay},
+        "agem": {"batch": AGEM().batch},
+    }
+    for name, settings in defaults.items():
+        (chosen,) = (row for row in grids[name] if settings.items() <= row.items())
+        assert chosen["accuracy"] > best(grids[name])["accuracy"] - 0.005

@@ -60,6 +60,8 @@ def test_a_column_hears_the_layer_below_by_hand():
         # the bias e comes after alpha: 2 relu(.5 * 2 + 3) = 8, h2 = 9, and nothing else changes
         new.adapters[0].down.bias.fill_(3)
         assert new(torch.ones(1, 1, 1)).tolist() == [[[0.0, 4.0]]]
+        new.adapters[0].down.bias.fill_(-3)  # relu(1 - 3) = 0: h2 = 1, output 1 - 5
+        assert new(torch.ones(1, 1, 1)).tolist() == [[[0.0, -4.0]]]
 
 
 def test_the_first_layer_hears_nothing_and_every_older_column_is_heard():
