@@ -75,8 +75,8 @@ class Examples:
     def _open(self) -> list[Part]:
         if self.closed or any(source.closed for source in self.sources):
             raise ClosedDataError(
-                f"the data of task {self.parts[0].task} are closed: a method may touch them until its "
-                "end_task returns. Keep copies of single examples (needs 'stored examples') or declare 'past data'."
+                f"the data of task {self.parts[0].task} are closed: a method may touch them until its end_task "
+                "returns. Keep copies of examples (needs 'stored examples') or declare needs 'past data'."
             )
         return self.parts
 
@@ -102,7 +102,7 @@ class Examples:
             x = part.take(part.index.gather(1, inside).clamp(min=0), self.dtype)
             found = [x, part.y.gather(1, inside), torch.where(here, part.task, -1)]
             taken = [_choose(here, a, b) for a, b in zip(found, taken, strict=True)] if taken else found
-            rest = torch.where(rest < 0, rest, rest - sizes)  # negative from here on: found already
+            rest = rest - sizes  # below 0 from here on: found already
         x, y, task = taken
         return x, y, task
 
@@ -123,11 +123,11 @@ class Examples:
 
     def chunks(self, size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """All examples in order: x [R, b, ...], y [R, b], valid [R, b], `size` or fewer at a time."""
-        sizes = torch.tensor(self.sizes, device=self.parts[0].index.device)[:, None]
-        for start in range(0, max(self.sizes), size):
-            rows = torch.arange(start, min(start + size, max(self.sizes)), device=sizes.device)
-            rows = rows.expand(len(sizes), -1)
-            x, y, _ = self.take(rows.clamp(max=sizes - 1))
+        longest, device = max(self.sizes), self.parts[0].index.device
+        sizes = torch.tensor(self.sizes, device=device)[:, None]
+        for start in range(0, longest, size):
+            rows = torch.arange(start, min(start + size, longest), device=device).expand(len(sizes), -1)
+            x, y, _ = self.take(rows)
             yield x, y, rows < sizes
 
 

@@ -163,14 +163,14 @@ def test_padding_does_not_count():
 def test_replicas_do_not_depend_on_each_other(estimator):
     """Class orders of their own make tasks of unequal size; alone or together, a replica's F is the same."""
     stream, fishers = Split(), []
-    for seeds in ((0, 1, 2), (1,)):
+    for seeds in ((1, 0, 2), (0,)):
         many = Draws(seeds, dtype=DOUBLE)
         data = stream.tasks(many)[1]
         task = Task(1, range(0), data.train, data.validation, updates=1, batch=1)
         net = Build(Mlp(hidden=(6,)), stream.shape, stream.rule(), many)()
         fishers.append(estimator(net, task, stream.rule(), many))
         if len(seeds) > 1:
-            assert len(set(data.train.sizes)) > 1
+            assert data.train.sizes[1] < max(data.train.sizes)  # the lone replica was padded
     for together, alone in zip(*fishers, strict=True):
         close(together[1:2], alone)
 

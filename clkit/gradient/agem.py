@@ -17,22 +17,23 @@ from clkit.replicas import Draws, Feed
 from clkit.scenario import Scenario
 from clkit.streams import Rotated
 
+Tensors = Sequence[Tensor]
 # (loss on the memory [R], parameters, draws, counter that never repeats) -> r, one tensor per parameter
-Reference = Callable[[Tensor, Sequence[Tensor], Draws, int], Sequence[Tensor]]
+Reference = Callable[[Tensor, Tensors, Draws, int], Tensors]
 
 
-def memory_gradient(loss: Tensor, parameters: Sequence[Tensor], draws: Draws, counter: int) -> Sequence[Tensor]:
+def memory_gradient(loss: Tensor, parameters: Tensors, draws: Draws, counter: int) -> Tensors:
     """r: the gradient of the loss on stored examples of earlier tasks."""
     return torch.autograd.grad(loss.sum(), parameters)
 
 
-def random_direction(loss: Tensor, parameters: Sequence[Tensor], draws: Draws, counter: int) -> Sequence[Tensor]:
+def random_direction(loss: Tensor, parameters: Tensors, draws: Draws, counter: int) -> Tensors:
     """Ablation: r points anywhere."""
     return [draws.normal("agem direction", tuple(w.shape[1:]), i, counter) for i, w in enumerate(parameters)]
 
 
 @torch.no_grad()
-def project(gradient: Sequence[Tensor], reference: Sequence[Tensor]) -> None:
+def project(gradient: Tensors, reference: Tensors) -> None:
     """g <- g - (g.r / r.r) r in each replica where g.r < 0, over all parameters as one vector, in place."""
     g, r = (torch.cat([part.flatten(1) for part in parts], 1) for parts in (gradient, reference))
     inner, square = (g * r).sum(1), r.square().sum(1)

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from clkit.claims import Outcome, claim
 from clkit.examples import Batch
-from clkit.gradient.agem import AGEM, memory_gradient, random_direction
+from clkit.gradient.agem import AGEM, Tensors, memory_gradient, random_direction
 from clkit.gradient.ewc import EWC
 from clkit.gradient.online_ewc import OnlineEWC
 from clkit.importance import Estimator, exact_fisher, shuffled_fisher, uniform_fisher
@@ -128,9 +128,7 @@ class Gauge:
         self.against: list[Tensor | None] = [None, None]  # the gradients of this step: memory, held out
         self.updates = 0
 
-    def reference(
-        self, loss: Tensor, parameters: Sequence[Tensor], draws: Draws, counter: int
-    ) -> Sequence[Tensor]:
+    def reference(self, loss: Tensor, parameters: Tensors, draws: Draws, counter: int) -> Tensors:
         """What A-GEM asks for in each update: the gradient is there and not yet projected."""
         found = memory_gradient(loss, parameters, draws, counter)
         self.against = [_flat(found), self.held_out(parameters) if self.updates % EVERY == 0 else None]
@@ -144,14 +142,14 @@ class Gauge:
         made.register_step_pre_hook(lambda *_: self.look(parameters, 1))
         return made
 
-    def held_out(self, parameters: Sequence[Tensor]) -> Tensor:
+    def held_out(self, parameters: Tensors) -> Tensor:
         batches = [
             Batch(x, y, valid.to(x), None, y, y.shape[1]) for x, y, valid in self.tasks[: self.method.ended]
         ]
         losses = [cross_entropy(self.method.net(batch.x), batch).sum() for batch in batches]
         return _flat(torch.autograd.grad(torch.stack(losses).sum(), parameters))
 
-    def look(self, parameters: Sequence[Tensor], when: int) -> None:
+    def look(self, parameters: Tensors, when: int) -> None:
         g = _flat([w.grad for w in parameters if w.grad is not None])
         for measure, r in enumerate(self.against):
             if r is not None:
@@ -170,7 +168,7 @@ class Gauge:
         return (self.opposed[:, :, 1:].mean(3) / self.looks[:, :, 1:, 0]).tolist()
 
 
-def _flat(parts: Sequence[Tensor]) -> Tensor:
+def _flat(parts: Tensors) -> Tensor:
     return torch.cat([part.flatten(1) for part in parts], 1)
 
 

@@ -100,7 +100,9 @@ def test_memory_holds_different_examples_of_past_tasks_only():
         assert x[:, :, 0].tolist() == [[0.0] * 5 + [1.0] * 5 * (i >= 3)] * 2
     for row in method.memory[0]:
         assert len({tuple(example) for example in row.tolist()}) == 15
-    assert not torch.equal(method.memory[0][0], method.memory[0][1])  # each replica its own
+    which = method.memory[0][:, :, 1].unflatten(1, (3, 5))
+    assert not torch.equal(which[0], which[1])  # each replica its own
+    assert not torch.equal(which[:, 0], which[:, 1])  # each task its own
 
 
 def test_of_a_task_with_fewer_examples_all_are_stored():
