@@ -24,7 +24,7 @@ _HOMES = {
     "check_method": "contract",
     "ClkitError": "errors",
 }
-__all__ = sorted(_HOMES)  # noqa: PLE0605
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

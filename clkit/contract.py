@@ -82,7 +82,9 @@ def check_seeds(cls: type[Method]) -> None:
         for m, s in ((pair, SEEDS), (again, SEEDS), (alone, SEEDS[1:]))
     ]
     _demand(_same(pair, again, given), f"{cls.name}: two runs with the same seeds differ.")
-    for x, y in zip(_scores(pair, given), _scores(alone, given), strict=True):  # padded to the largest replica
+    for x, y in zip(
+        _scores(pair, given), _scores(alone, given), strict=True
+    ):  # padded to the largest replica
         close = x[-1:, : y.shape[1]].shape == y.shape and torch.allclose(
             x[-1:, : y.shape[1]], y, rtol=1e-6, atol=1e-8
         )
@@ -142,7 +144,9 @@ def check_bytes(cls: type[Method]) -> None:
     method, given = cls(), small_stream(cls)
     record = run(method, given, SMALL, seeds=SEEDS, progress=False)
     network = stored_bytes(p for net in method.networks() for p in net.parameters())
-    held = sum(t.untyped_storage().nbytes() for t in _tensors(method, set()).values()) // method.draws.replicas
+    held = (
+        sum(t.untyped_storage().nbytes() for t in _tensors(method, set()).values()) // method.draws.replicas
+    )
     _demand(network <= record.bytes_kept[-1], f"{cls.name}: bytes_kept leaves out the network.")
     _demand(
         held <= record.bytes_kept[-1],

@@ -75,8 +75,9 @@ class Examples:
     def _open(self) -> list[Part]:
         if self.closed or any(source.closed for source in self.sources):
             raise ClosedDataError(
-                f"the data of task {self.parts[0].task} are closed: a method may touch them until its end_task "
-                "returns. Keep copies of examples (needs 'stored examples') or declare needs 'past data'."
+                f"the data of task {self.parts[0].task} are closed: a method may touch them until its "
+                "end_task returns. Keep copies of examples (needs 'stored examples') or declare needs "
+                "'past data'."
             )
         return self.parts
 

@@ -8,7 +8,6 @@ otherwise, one per replica [R]; what a single task cannot show (forgetting, tran
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -18,16 +17,6 @@ from scipy.special import stdtrit
 from clkit.errors import ClkitError
 
 Array = NDArray[np.float64]
-DESIDERATA = {
-    1: "little access to earlier tasks",
-    2: "bounded capacity and computation",
-    3: "little forgetting and interference",
-    4: "fast adaptation and recovery",
-    5: "kept plasticity",
-    6: "forward and backward transfer",
-    7: "no task labels or boundaries",
-}
-TASK_NEEDS = ("task boundaries", "task labels in training", "task labels at test")
 
 
 class Interval(NamedTuple):
@@ -61,7 +50,7 @@ def interval(values: ArrayLike, level: float = 0.95) -> Interval:
 
 def difference(first: ArrayLike, second: ArrayLike, level: float = 0.95) -> Interval:
     """Paired interval of first minus second, both [R] of the same seeds in the same order."""
-    _same("a paired difference", first, second)
+    same_shape("a paired difference", first, second)
     return interval(_floats(first) - _floats(second), level)
 
 
@@ -70,12 +59,12 @@ def difference(first: ArrayLike, second: ArrayLike, level: float = 0.95) -> Inte
 
 def average_accuracy(accuracy: ArrayLike) -> Array:
     """ACC = mean_j A[T, j] (Lopez-Paz and Ranzato 2017)."""
-    return _matrix(accuracy)[:, -1].mean(axis=1)
+    return matrix_of(accuracy)[:, -1].mean(axis=1)
 
 
 def learned(accuracy: ArrayLike) -> Array:
     """LA = mean_t A[t, t]: how well each task was known just after it (Riemer et al. 2019)."""
-    return _own(_matrix(accuracy)).mean(axis=1)
+    return _own(matrix_of(accuracy)).mean(axis=1)
 
 
 def forgetting(accuracy: ArrayLike) -> Array:
@@ -84,7 +73,7 @@ def forgetting(accuracy: ArrayLike) -> Array:
     The maximum leaves the last row out: F < 0 where the last task lifts earlier ones above their best so far.
     Departs: the maximum starts when task j has been learned; theirs takes the rows before it as well.
     """
-    after = _matrix(accuracy)[:, 1:]
+    after = matrix_of(accuracy)[:, 1:]
     known = np.where(np.tri(after.shape[2], dtype=bool), after, -np.inf)
     best = known[:, :-1].max(axis=1, initial=-np.inf)
     return _mean_of_earlier((best - after[:, -1])[:, :-1])
@@ -95,7 +84,7 @@ def backward_transfer(accuracy: ArrayLike) -> Array:
 
     It equals -F only where A[j, j] is the best of its column before the last row.
     """
-    matrix = _matrix(accuracy)
+    matrix = matrix_of(accuracy)
     return _mean_of_earlier((matrix[:, -1] - _own(matrix))[:, :-1])
 
 
@@ -105,7 +94,7 @@ def forward_transfer(accuracy: ArrayLike, *, class_incremental: bool = False) ->
     NaN in the class-incremental scenario, where an unseen class cannot be the answer.
     Departs: the baseline is row 0 of the same seed, not a separate random network.
     """
-    matrix = _matrix(accuracy)
+    matrix = matrix_of(accuracy)
     before = np.diagonal(matrix[:, :-1], axis1=1, axis2=2)  # A[t-1, t]
     gain = _mean_of_earlier((before - matrix[:, 0])[:, 1:])
     return np.full_like(gain, np.nan) if class_incremental else gain
@@ -116,7 +105,7 @@ def intransigence(accuracy: ArrayLike, joint: ArrayLike) -> Array:
 
     a*[t]: accuracy on task t of `joint`, run on tasks 1..t together with as many updates and the same seeds.
     """
-    _same("intransigence", accuracy, joint)
+    same_shape("intransigence", accuracy, joint)
     return learned(joint) - learned(accuracy)
 
 
@@ -145,7 +134,7 @@ def learning_curve_area(updates: ArrayLike, values: ArrayLike, ends: ArrayLike, 
 
 def learning_efficiency(values: ArrayLike, scratch: ArrayLike) -> Array:
     """Mean of a learning curve [R, E] minus a fresh network's at the same updates; > 0: faster (ours)."""
-    _same("learning_efficiency", values, scratch)
+    same_shape("learning_efficiency", values, scratch)
     return (_floats(values) - _floats(scratch)).mean(axis=1)
 
 
@@ -174,7 +163,7 @@ def relative_learning_time(recovery: ArrayLike, scratch: ArrayLike) -> Array:
 
     NaN where the fresh network needs no update or never gets there.
     """
-    _same("relative_learning_time", recovery, scratch)
+    same_shape("relative_learning_time", recovery, scratch)
     fresh = _floats(scratch)
     known = np.isfinite(fresh) & (fresh > 0)
     return np.divide(_floats(recovery), fresh, out=np.full_like(fresh, np.nan), where=known)
@@ -193,8 +182,8 @@ def stored_data_saving(bytes_examples: ArrayLike, bytes_data: ArrayLike) -> floa
 
     examples[t]: bytes of stored examples after task t; data[t]: bytes of all training data up to task t.
     """
-    examples = _amounts("bytes_examples", bytes_examples, zero=True)
-    return 1 - min(1.0, float(examples.mean() / _amounts("bytes_data", bytes_data)[-1]))
+    examples = amounts_of("bytes_examples", bytes_examples, zero=True)
+    return 1 - min(1.0, float(examples.mean() / amounts_of("bytes_data", bytes_data)[-1]))
 
 
 def model_size_efficiency(bytes_model: ArrayLike) -> float:
@@ -202,7 +191,7 @@ def model_size_efficiency(bytes_model: ArrayLike) -> float:
 
     The model is all that persists but the examples: weights, importances, old copies.
     """
-    sizes = _amounts("bytes_model", bytes_model)
+    sizes = amounts_of("bytes_model", bytes_model)
     return min(1.0, float((sizes[0] / sizes).mean()))
 
 
@@ -211,12 +200,14 @@ def computational_efficiency(flops: ArrayLike, flops_plain: ArrayLike, epsilon: 
 
     plain[t]: operations of a forward and backward pass per example of task t; flops[t]: of all that was done.
     """
-    return min(1.0, epsilon * float((_amounts("flops_plain", flops_plain) / _amounts("flops", flops)).mean()))
+    return min(
+        1.0, epsilon * float((amounts_of("flops_plain", flops_plain) / amounts_of("flops", flops)).mean())
+    )
 
 
 def growth_exponent(amounts: ArrayLike) -> float:
     """a in amount[t] ~ t^a, least squares in logarithms (ours): 0 = constant, 1 = proportional to tasks."""
-    sizes = _amounts("amounts", amounts)
+    sizes = amounts_of("amounts", amounts)
     time = np.log(np.arange(1, len(sizes) + 1))
     time -= time.mean()
     return float(time @ np.log(sizes) / (time @ time)) if len(sizes) > 1 else float("nan")
@@ -232,66 +223,19 @@ def boundary_jitter_gap(given: ArrayLike, moved: ArrayLike) -> Array:
 
 def ignores_labels(accuracy: ArrayLike, permuted: ArrayLike) -> bool:
     """Does a run with permuted task labels give the same bits? It must where `needs` names none (ours)."""
-    return np.array_equal(_matrix(accuracy), _matrix(permuted))
-
-
-def desiderata(
-    accuracy: ArrayLike,
-    *,
-    needs: Collection[str],  # what the method declares
-    bytes_kept: ArrayLike,  # [T] of all that persists after each task
-    bytes_examples: ArrayLike,  # [T] of these, stored examples
-    bytes_data: ArrayLike,  # [T] of all training data up to each task
-    flops: ArrayLike,  # [T] spent on each task, its boundary included
-    flops_plain: ArrayLike,  # [T] one forward and backward pass per example
-    class_incremental: bool = False,
-    joint: ArrayLike | None = None,  # accuracy [R, T+1, T] of a joint run with the same seeds
-    curve: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,  # updates [E], values [R, E, T], ends [T]
-    beta: int | None = None,  # updates per task in the learning curve area; None leaves it out
-) -> list[dict[str, object]]:
-    """The table of one run: rows {number, desideratum, metric, mean, low, high, unit}.
-
-    None where not measured; what all replicas share (bytes, operations, flags) has no low and high.
-    """
-    for amounts in (bytes_kept, bytes_examples, bytes_data, flops, flops_plain):
-        _same("a row of bytes or operations", amounts, _matrix(accuracy)[0, 0])
-    model = _floats(bytes_kept) - _floats(bytes_examples)
-    per_step = _amounts("flops", flops) / _amounts("flops_plain", flops_plain)
-    none: ArrayLike = [np.nan]
-    area = none if curve is None or beta is None else learning_curve_area(*curve, beta)
-    rows: list[tuple[int, str, ArrayLike, str]] = [
-        (1, "stored-data saving", [stored_data_saving(bytes_examples, bytes_data)], "fraction"),
-        (2, "model-size efficiency", [model_size_efficiency(model)], "fraction"),
-        (2, "growth of bytes kept", [growth_exponent(bytes_kept)], "exponent"),
-        (2, "computational efficiency", [computational_efficiency(flops, flops_plain)], "fraction"),
-        (2, "growth of operations per step", [growth_exponent(per_step)], "exponent"),
-        (3, "average accuracy", average_accuracy(accuracy), "fraction"),
-        (3, "forgetting", forgetting(accuracy), "fraction"),
-        (3, "minimum accuracy", none if curve is None else minimum_accuracy(*curve), "fraction"),
-        (3, "worst-case accuracy", none if curve is None else worst_case_accuracy(*curve), "fraction"),
-        (4, "learning curve area", area, "fraction"),
-        (5, "learned accuracy", learned(accuracy), "fraction"),
-        (5, "intransigence", none if joint is None else intransigence(accuracy, joint), "fraction"),
-        (6, "forward transfer", forward_transfer(accuracy, class_incremental=class_incremental), "fraction"),
-        (6, "backward transfer", backward_transfer(accuracy), "fraction"),
-        *((7, f"needs {need}", [float(need in needs)], "flag") for need in TASK_NEEDS),
-    ]
-    return [
-        {"number": n, "desideratum": DESIDERATA[n], "metric": metric, **interval(v).to_json(), "unit": unit}
-        for n, metric, v, unit in rows
-    ]
+    return np.array_equal(matrix_of(accuracy), matrix_of(permuted))
 
 
 def _floats(values: ArrayLike) -> Array:
     return np.asarray(values, dtype=np.float64)
 
 
-def _same(what: str, first: ArrayLike, second: ArrayLike) -> None:
+def same_shape(what: str, first: ArrayLike, second: ArrayLike) -> None:
     if np.shape(first) != np.shape(second):
         raise ClkitError(f"{what} needs equal seeds and tasks: {np.shape(first)} is not {np.shape(second)}.")
 
 
-def _matrix(accuracy: ArrayLike) -> Array:
+def matrix_of(accuracy: ArrayLike) -> Array:
     matrix = _floats(accuracy)
     if matrix.ndim != 3 or matrix.shape[1] != matrix.shape[2] + 1 or not matrix.size:
         raise ClkitError(f"accuracy must be [R, T+1, T], row 0 before training, not {matrix.shape}.")
@@ -334,7 +278,7 @@ def _lowest(updates: ArrayLike, values: ArrayLike, ends: ArrayLike) -> Array:
     return lowest
 
 
-def _amounts(name: str, amounts: ArrayLike, *, zero: bool = False) -> Array:
+def amounts_of(name: str, amounts: ArrayLike, *, zero: bool = False) -> Array:
     sizes = _floats(amounts)
     good = np.isfinite(sizes) & (sizes >= 0 if zero else sizes > 0)
     if sizes.ndim != 1 or not sizes.size or not good.all():

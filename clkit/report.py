@@ -29,6 +29,16 @@ MEASURES: dict[str, Callable[[Record], np.ndarray]] = {
 }
 
 
+def whole(records: dict[str, Record]) -> dict[str, np.ndarray]:
+    """What every arm of a claim came to [R]: accuracies, bytes, operations as a multiple of plain training."""
+    found: dict[str, np.ndarray] = {}
+    for arm, record in records.items():
+        found |= {f"{name.replace('_', ' ')}: {arm}": measure(record) for name, measure in MEASURES.items()}
+        found[f"bytes kept: {arm}"] = np.full(len(record.seeds), record.bytes_kept[-1])
+        found[f"operations: {arm}"] = np.full(len(record.seeds), sum(record.flops) / sum(record.flops_plain))
+    return found
+
+
 def run_json(record: Record) -> dict[str, Any]:
     """One run, means and intervals over replicas; what does not apply is null."""
     tasks = record.accuracy is not None
@@ -120,7 +130,7 @@ def compare_text(records: list[Record], names: list[str]) -> str:
     if episodic:
         rows = {
             n: {"last step": f["by_step"]["mean"][-1], "bytes kept": f["bytes_kept"]}
-            for n, f in zip(names, found)
+            for n, f in zip(names, found, strict=True)
         }
     else:
         rows = {

@@ -50,8 +50,13 @@ def test_methods(capsys) -> None:
     by_name = {row["name"]: row for row in rows}
     assert by_name["ewc"]["file"] == "clkit/gradient/ewc.py"
     assert "Kirkpatrick" in by_name["ewc"]["reference"]
-    assert by_name["fine_tuning"]["verbs"] == [] and set(by_name["replay"]["verbs"]) == {"widen", "after_step"}
-    assert all(set(by_name[name]["verbs"]) <= set(VERBS) for name in names if by_name[name]["chapter"] != "meta")
+    assert by_name["fine_tuning"]["verbs"] == [] and set(by_name["replay"]["verbs"]) == {
+        "widen",
+        "after_step",
+    }
+    assert all(
+        set(by_name[name]["verbs"]) <= set(VERBS) for name in names if by_name[name]["chapter"] != "meta"
+    )
     assert "task labels at test" in by_name["progressive"]["needs"]
 
 
@@ -72,12 +77,18 @@ def test_run_json_has_the_promised_shape_and_numbers(capsys, tmp_path: Path) -> 
 
 def test_one_replica_has_no_interval(capsys) -> None:
     found = clkit(capsys, "run", "fine_tuning", "--replicas", "1", *FAST)
-    assert found["learned"]["mean"] > 0 and found["learned"]["low"] is None and found["learned"]["high"] is None
+    assert (
+        found["learned"]["mean"] > 0 and found["learned"]["low"] is None and found["learned"]["high"] is None
+    )
 
 
 def test_class_incremental_has_no_forward_transfer(capsys) -> None:
     found = clkit(capsys, "run", "replay", "--stream", "split", "--replicas", "2", *FAST)
-    assert found["scenario"] == "class" and found["forward_transfer"] == {"mean": None, "low": None, "high": None}
+    assert found["scenario"] == "class" and found["forward_transfer"] == {
+        "mean": None,
+        "low": None,
+        "high": None,
+    }
     assert np.triu(np.array(found["accuracy"])[1:], 1).max() == 0
 
 
@@ -106,7 +117,9 @@ def test_episodic_run(capsys) -> None:
     assert found["scenario"] is None and found["learned"] == {"mean": None, "low": None, "high": None}
     steps = found["by_step"]
     assert steps.keys() == ENDS and len(steps["mean"]) == len(steps["low"]) == len(steps["high"]) > 1
-    assert all(low < mean < high for low, mean, high in zip(steps["low"], steps["mean"], steps["high"], strict=True))
+    assert all(
+        low < mean < high for low, mean, high in zip(steps["low"], steps["mean"], steps["high"], strict=True)
+    )
 
 
 def test_compare(capsys) -> None:
@@ -115,8 +128,16 @@ def test_compare(capsys) -> None:
     assert all(run.keys() == RUN for run in found["runs"])
     rows = found["differences"]
     assert all(row.keys() == {"a", "b", "metric", *ENDS} for row in rows)
-    assert {(r["a"], r["b"]) for r in rows} == {("fine_tuning", "l2"), ("fine_tuning", "joint"), ("l2", "joint")}
-    mean = [r["mean"] for r in rows if (r["a"], r["b"], r["metric"]) == ("fine_tuning", "joint", "average_accuracy")]
+    assert {(r["a"], r["b"]) for r in rows} == {
+        ("fine_tuning", "l2"),
+        ("fine_tuning", "joint"),
+        ("l2", "joint"),
+    }
+    mean = [
+        r["mean"]
+        for r in rows
+        if (r["a"], r["b"], r["metric"]) == ("fine_tuning", "joint", "average_accuracy")
+    ]
     runs = found["runs"]
     assert mean[0] == pytest.approx(runs[0]["average_accuracy"]["mean"] - runs[2]["average_accuracy"]["mean"])
 
@@ -139,7 +160,9 @@ def test_claims(capsys) -> None:
     assert all(row.keys() == keys for row in rows)
     assert {row["id"] for row in rows} >= {"T1", "T2", "G1", "G3", "M1", "M2", "R2", "L5"}
     measured = [row for row in rows if row["verdict"] is not None]
-    assert measured and all(row["verdict"] in ("supported", "not supported here", "mixed") for row in measured)
+    assert measured and all(
+        row["verdict"] in ("supported", "not supported here", "mixed") for row in measured
+    )
     assert all(row["replicas"] >= 10 for row in measured)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from clkit import metrics
+from clkit.desiderata import desiderata
 from clkit.errors import ClkitError
 
 # Row i: accuracy on tasks 1, 2, 3 after i tasks.
@@ -327,7 +328,7 @@ GROWTH = {
 
 
 def rows(**given):
-    found = metrics.desiderata(**{"accuracy": A, "needs": frozenset(), **GROWTH, **given})
+    found = desiderata(**{"accuracy": A, "needs": frozenset(), **GROWTH, **given})
     return {row["metric"]: row for row in found}
 
 
@@ -355,7 +356,7 @@ def test_the_table_of_desiderata():
 
 
 def test_the_table_covers_all_seven_and_is_plain_json():
-    found = metrics.desiderata(np.concatenate([A, A / 2]), needs=(), **GROWTH)
+    found = desiderata(np.concatenate([A, A / 2]), needs=(), **GROWTH)
     assert {row["number"] for row in found} == set(range(1, 8))
     assert all(list(row) == list(found[0]) for row in found)
     assert json.loads(json.dumps(found, allow_nan=False)) == found

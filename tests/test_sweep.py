@@ -101,7 +101,15 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen]]]:
     contact = tmp_path / "scheduler.json"
     files = ["--scheduler-file", str(contact)]
     scheduler = ["dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--dashboard-address", ":0"]
-    worker = ["dask_worker", "--no-nanny", "--nthreads", "1", "--no-dashboard", "--local-directory", str(tmp_path)]
+    worker = [
+        "dask_worker",
+        "--no-nanny",
+        "--nthreads",
+        "1",
+        "--no-dashboard",
+        "--local-directory",
+        str(tmp_path),
+    ]
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", f"distributed.cli.{part[0]}", *part[1:], *files],

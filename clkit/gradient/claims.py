@@ -20,7 +20,7 @@ from clkit.loop import run
 from clkit.method import Method, cross_entropy
 from clkit.record import Record
 from clkit.replicas import Draws
-from clkit.report import MEASURES
+from clkit.report import MEASURES, whole
 from clkit.streams import Rotated, Stream
 from clkit.training import Training, sgd
 
@@ -48,19 +48,6 @@ def grid(methods: Sequence[Method], replicas: int, *names: str) -> list[dict[str
 def best(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The row of a grid with the highest validation accuracy."""
     return max(rows, key=lambda row: row["accuracy"])
-
-
-def whole(records: dict[str, Record]) -> dict[str, np.ndarray]:
-    """What every arm came to [R]: accuracies, bytes, and operations as a multiple of plain training."""
-    found: dict[str, np.ndarray] = {}
-    for arm, record in records.items():
-        found |= {f"{name}: {arm}": measure(record) for name, measure in MEASURES.items()}
-        for name, amount in (
-            ("bytes_kept", record.bytes_kept[-1]),
-            ("operations", sum(record.flops) / sum(record.flops_plain)),
-        ):
-            found[f"{name}: {arm}"] = np.full(len(record.seeds), amount)
-    return found
 
 
 def _run(methods: dict[str, Method], replicas: int) -> dict[str, Record]:

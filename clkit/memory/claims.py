@@ -4,40 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from clkit.buffers import Recent
 from clkit.claims import Outcome, claim
 from clkit.controls import Joint
 from clkit.loop import run
 from clkit.memory.replay import Replay
 from clkit.method import Method
-from clkit.metrics import average_accuracy, forgetting, interval, learned
+from clkit.metrics import interval
 from clkit.record import Record
+from clkit.report import MEASURES, whole
 from clkit.streams import Rotated, Split
 
 CAPACITIES = (10, 20, 50, 100, 200, 500)  # examples kept, of the curve
 BATCHES = (8, 16, 32, 64)  # examples rehearsed per step, of the grid
-
-
-def final(record: Record) -> np.ndarray:
-    """Average accuracy after the last task [R]."""
-    assert record.accuracy is not None
-    return average_accuracy(record.accuracy)
-
-
-def whole(records: dict[str, Record]) -> dict[str, np.ndarray]:
-    """What every arm came to, per replica; operations relative to plain training."""
-    found = {}
-    for arm, record in records.items():
-        accuracy, same = record.accuracy, np.ones(len(record.seeds))
-        assert accuracy is not None
-        found[f"average accuracy: {arm}"] = average_accuracy(accuracy)
-        found[f"learned: {arm}"] = learned(accuracy)
-        found[f"forgetting: {arm}"] = forgetting(accuracy)
-        found[f"bytes kept: {arm}"] = record.bytes_kept[-1] * same
-        found[f"operations: {arm}"] = sum(record.flops) / sum(record.flops_plain) * same
-    return found
 
 
 @claim(
@@ -59,7 +38,7 @@ def r2(replicas: int) -> Outcome:
             arm: run(method, stream, replicas=replicas, progress=False) for arm, method in methods.items()
         }
         order = ["fine_tuning", *(f"replay, {m}" for m in CAPACITIES), "joint"]
-        ends = [interval(final(arms[arm])) for arm in order]
+        ends = [interval(MEASURES["average_accuracy"](arms[arm])) for arm in order]
         curves[stream.name] = {name: [getattr(end, name) for end in ends] for name in ("mean", "low", "high")}
         records |= {f"{stream.name}, {arm}": record for arm, record in arms.items()}
     gains = {
@@ -67,7 +46,10 @@ def r2(replicas: int) -> Outcome:
         "gain on split, 10 examples": ("split, replay, 10", "split, fine_tuning"),
         "gain over the last 50 on rotated": ("rotated, replay, 50", "rotated, last 50"),
     }
-    reported = {name: final(records[a]) - final(records[b]) for name, (a, b) in gains.items()}
+    reported = {
+        name: MEASURES["average_accuracy"](records[a]) - MEASURES["average_accuracy"](records[b])
+        for name, (a, b) in gains.items()
+    }
     shown = [
         arm for arm in records if not arm.endswith(tuple(f" {m}" for m in CAPACITIES if m not in (10, 50)))
     ]
@@ -79,4 +61,7 @@ def grid(replicas: int) -> list[dict[str, Any]]:
     """Validation accuracy over the first three tasks for each size of the rehearsed batch."""
     stream = Rotated(tried=3)
     runs = {b: run(Replay(batch=b), stream, replicas=replicas, progress=False) for b in BATCHES}
-    return [{"batch": b, "accuracy": interval(final(record)).to_json()} for b, record in runs.items()]
+    return [
+        {"batch": b, "accuracy": interval(MEASURES["average_accuracy"](record)).to_json()}
+        for b, record in runs.items()
+    ]

@@ -10,38 +10,21 @@ from clkit.claims import Outcome, claim
 from clkit.controls import Independent
 from clkit.loop import evaluate, run
 from clkit.method import Method
-from clkit.metrics import average_accuracy, forgetting, growth_exponent, interval, learned
+from clkit.metrics import forgetting, growth_exponent, interval, learned
 from clkit.modular.progressive import Progressive
 from clkit.nets import Build, Mlp
 from clkit.record import Record
 from clkit.replicas import Draws
+from clkit.report import whole
 from clkit.streams import Rotated, Stream
 from clkit.training import Training
 
 EVERY = 20  # updates between two points of the learning curve
 
 
-def accuracy(record: Record) -> np.ndarray:
-    assert record.accuracy is not None
-    return record.accuracy
-
-
 def later(record: Record) -> np.ndarray:
     """Learned accuracy on the tasks from the second on [R]."""
-    return learned(accuracy(record)[:, 1:, 1:])
-
-
-def whole(records: dict[str, Record]) -> dict[str, np.ndarray]:
-    """What every arm came to, per replica; operations relative to plain training."""
-    found = {}
-    for arm, record in records.items():
-        same = np.ones(len(record.seeds))
-        found[f"learned on tasks 2-5: {arm}"] = later(record)
-        found[f"average accuracy: {arm}"] = average_accuracy(accuracy(record))
-        found[f"forgetting: {arm}"] = forgetting(accuracy(record))
-        found[f"bytes kept: {arm}"] = record.bytes_kept[-1] * same
-        found[f"operations: {arm}"] = sum(record.flops) / sum(record.flops_plain) * same
-    return found
+    return learned(record.matrix[:, 1:, 1:])
 
 
 def growth(records: dict[str, Record]) -> dict[str, Any]:
@@ -87,7 +70,7 @@ def m1(replicas: int) -> Outcome:
     methods: dict[str, Method] = {"independent": Independent(), "one network": Method()}
     records = {arm: run(method, stream, replicas=replicas, progress=False) for arm, method in methods.items()}
     alone = fresh(stream, Training(), replicas)
-    own = {arm: np.diagonal(accuracy(record)[:, 1:], axis1=1, axis2=2) for arm, record in records.items()}
+    own = {arm: np.diagonal(record.matrix[:, 1:], axis1=1, axis2=2) for arm, record in records.items()}
     reported = {
         "learned on tasks 2-5, independent minus a fresh network": (own["independent"] - alone)[:, 1:].mean(
             1
@@ -99,7 +82,7 @@ def m1(replicas: int) -> Outcome:
     }
     for arm, record in records.items():
         reported[f"growth exponent: {arm}"] = np.full(replicas, growth_exponent(record.bytes_kept))
-    return Outcome(forgetting(accuracy(records["independent"])), reported | whole(records), growth(records))
+    return Outcome(forgetting(records["independent"].matrix), reported | whole(records), growth(records))
 
 
 @claim(
@@ -134,6 +117,8 @@ def m2(replicas: int) -> Outcome:
     effect = reported.pop("20 updates: progressive minus independent")
     for updates, records in found.items():
         reported |= {f"{updates} updates, {name}": values for name, values in whole(records).items()}
+        for arm, record in records.items():
+            reported[f"{updates} updates, learned on tasks 2-5: {arm}"] = later(record)
     curves = {"updates": list(range(EVERY, 301, EVERY))}
     lines = {arm: learning(record) for arm, record in found[300].items()}
     return Outcome(effect, reported, curves | {"learned on tasks 2-5": lines} | growth(found[20]))

@@ -15,7 +15,7 @@ from clkit.method import Method, cross_entropy
 from clkit.metrics import half_life
 from clkit.record import Record
 from clkit.replicas import generator
-from clkit.report import MEASURES
+from clkit.report import MEASURES, whole
 from clkit.streams import Given, Permuted, Rotated, Split, from_arrays
 from clkit.training import Training
 
@@ -39,7 +39,7 @@ def t1(replicas: int) -> Outcome:
         average = MEASURES["average_accuracy"]
         gaps[label] = average(shuffle) - average(sequence)
         for record in (sequence, shuffle):
-            reported |= {f"{label}: {record.method} {k}": measure(record) for k, measure in MEASURES.items()}
+            reported |= whole({f"{record.method} on {label}": record})
             curves[f"{label}: {record.method}"] = _costs(record)
         reported[f"{label}: joint minus sequential"] = gaps[label]
     return Outcome(gaps["rotated, domain-incremental"], reported, curves)
