@@ -140,19 +140,20 @@ class JointPretraining(Learner):
     Outer loss: J(w) = mean over tasks of L(w; query), MAML's without any inner step.
 
     Reference: Finn, Abbeel and Levine (2017), section 5.1, the network pretrained on all tasks.
-    Needs: task boundaries, task labels in training.
+    Needs: task boundaries (at test: it must be told that a new task begins).
     Keeps: 4 P bytes, the network's P float32 parameters.
     Departs: nothing; the step size at test is its own, as in the paper (`clkit.adaptation`).
     """
 
     name: ClassVar[str] = "joint_pretraining"
+    needs: ClassVar[frozenset[str]] = frozenset({"task boundaries"})
     off: ClassVar[dict[str, Any] | None] = {}
     listed: ClassVar[bool] = True
 
 
 def descend(weights: Weights, gradients: Sequence[Tensor], lr: float) -> Weights:
     """w - lr g, out of place, so that a graph behind the weights survives."""
-    return {name: w - lr * g for (name, w), g in zip(weights.items(), gradients, strict=True)}
+    return {n: w.sub(g, alpha=lr) for (n, w), g in zip(weights.items(), gradients, strict=True)}
 
 
 def run_meta(

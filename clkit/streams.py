@@ -178,16 +178,15 @@ class Rotated(Stream):
             raise ClkitError(f"degrees must be an angle, not {self.degrees}.")
 
     def view(self, draws: Draws, t: int) -> View:
-        return replace(super().view(draws, t), x=_rotated(self.dataset, t * self.degrees))
+        plain, angle = super().view(draws, t), t * self.degrees
+        return replace(plain, x=_rotated(self.dataset, angle)) if angle else plain
 
 
 @lru_cache(maxsize=16)
 def _rotated(dataset: str, angle: float) -> Tensor:
     """Bilinear, about the centre, background black."""
-    x = load(dataset).x
-    if angle == 0:
-        return x
-    return torch.from_numpy(ndimage.rotate(x.numpy(), angle, axes=(2, 1), reshape=False, order=1))
+    x = load(dataset).x.numpy()
+    return torch.from_numpy(ndimage.rotate(x, angle, axes=(2, 1), reshape=False, order=1))
 
 
 STREAMS: dict[str, type[Stream]] = {stream.name: stream for stream in (Split, Permuted, Rotated)}

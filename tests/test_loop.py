@@ -221,6 +221,36 @@ def test_each_replica_walks_its_own_order_and_reshuffles_when_through():
         assert all(index[r, i : i + 20].sort().values.equal(torch.arange(20)) for i in (0, 20))
     assert not index[0].equal(index[1]) and not index[0, :20].equal(index[0, 20:]) and (x == 0).all()
     assert all((step[1] == 1).all() for step in method.index[10:20])
+    assert not torch.cat([step[0] for step in method.index[10:20]], 1).equal(
+        index
+    )  # shuffled anew for each task
+
+
+@dataclass(kw_only=True, eq=False)
+class Modes(Method):
+    """Notes whether its network, and a frozen copy, are in training mode."""
+
+    def start(self, build, draws, scenario):
+        super().start(build, draws, scenario)
+        self.copy = build(task=0).eval().requires_grad_(False)
+        self.modes = []
+
+    def networks(self):
+        return [self.net, self.copy]
+
+    def after_step(self, batch):
+        self.modes.append((self.net.training, self.copy.training))
+
+    def predict(self, x, task=None):
+        self.modes.append(self.net.training or self.copy.training)
+        return self.net(x)
+
+
+def test_dropout_is_on_in_training_and_off_in_evaluation():
+    method, evaluation = Modes(), [False] * 3
+    trained(method, training=replace(QUICK, updates=(2, 1, 1), every=1))
+    step = [(True, False), *evaluation]
+    assert method.modes == evaluation + 2 * step + evaluation + step + evaluation + step + evaluation
 
 
 @pytest.mark.parametrize("epochs, batch, updates", [(2, 4, 10), (1, 8, 2), (0.1, 32, 1), (3, 7, 9)])
@@ -337,11 +367,19 @@ def heavy(parameters, lr):
     return torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=0.1)
 
 
+WRAPS: dict[str, Any] = {
+    "alone": lambda method: method,
+    "first": lambda method: Both(first=method, second=Method()),
+    "second": lambda method: Both(first=Method(), second=method),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
 @pytest.mark.parametrize("optimizer", [heavy, decaying])
-def test_protected_weights_do_not_move_by_a_bit(optimizer):
+def test_protected_weights_do_not_move_by_a_bit(optimizer, wrap):
     for guarded in (True, False):
         method = Frozen(guarded=guarded)
-        trained(method, training=replace(QUICK, optimizer=optimizer))
+        trained(wrap(method), training=replace(QUICK, optimizer=optimizer))
         first, *later = method.after
         for before, after, mask in zip(first, later[-1], method.masks(), strict=True):
             assert torch.equal(before[mask], after[mask]) or not guarded
@@ -515,6 +553,21 @@ def test_a_step_size_that_kills_is_named():
         NonFiniteError, match=r"seed \[.*1\] are not finite in task 1.*Lower .* lr \(1000000.0\)"
     ):
         trained(Method(), training=replace(QUICK, lr=1e6, updates=(60,) * 3))
+
+
+def test_a_dead_run_stops_within_its_epoch():
+    class Dying(Diary):
+        name: ClassVar[str] = "dying"
+
+        def after_step(self, batch):
+            super().after_step(batch)
+            if len(self.steps) == 7:
+                self.net.head.linear.bias.data.fill_(float("nan"))
+
+    method = Dying()
+    with pytest.raises(NonFiniteError, match="dying: the weights .* in task 1"):
+        trained(method, training=replace(QUICK, updates=(600,) * 3))
+    assert len(method.steps) == 10  # 20 examples in batches of 4: an epoch is 5 updates
 
 
 def test_a_parameter_per_replica_is_looked_at_too():

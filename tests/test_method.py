@@ -44,7 +44,7 @@ def batch_of(y, outputs=None, weight=None):
 
 
 def test_cross_entropy_by_hand():
-    """Scores log 1, log 3, log 4: probabilities 1/8, 3/8, 4/8."""
+    """eq: loss. Scores log 1, log 3, log 4: probabilities 1/8, 3/8, 4/8."""
     scores = torch.tensor([[[1.0, 3.0, 4.0]] * 2]).log()
     loss = cross_entropy(scores, batch_of([0, 2]))
     assert loss.shape == (1,) and torch.isclose(loss[0], torch.tensor((log(8) + log(2)) / 2))
@@ -73,7 +73,7 @@ def test_weights_make_a_weighted_mean():
 
 
 def test_the_base_is_one_step_of_gradient_descent():
-    """One linear layer, zero weights: p = (1/2, 1/2), dL/dw = x^T (p - 1[y]) / B."""
+    """eq: step. One linear layer, zero weights: p = (1/2, 1/2), dL/dw = x^T (p - 1[y]) / B."""
     method, stream = Method(), small_stream()
     training = Training(updates=(1, 1, 1), batch=20, lr=0.5, network=Mlp(hidden=()))
 
