@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from clkit import catalogue
 from clkit.episodes import Sinusoids
-from clkit.errors import positive
+from clkit.errors import counted
 from clkit.learner import Schedule
 from clkit.loop import run, take_step
 from clkit.meta.maml import MAML
@@ -35,7 +35,7 @@ UPDATES = 5  # of MAML in a round
 
 def bench(rounds: int = 9) -> list[dict[str, Any]]:
     """Rows {name, ratio, low, high, bound, direction, holds}; the interval is the median's, by order statistics."""
-    positive("rounds", rounds)
+    counted("rounds", rounds)
     torch.set_num_threads(1)
     rows = []
     groups = [

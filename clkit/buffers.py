@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from clkit.errors import positive
+from clkit.errors import counted
 from clkit.method import stored_bytes
 from clkit.replicas import Draws, Feed
 
@@ -26,7 +26,7 @@ class Recent:
     reads: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        positive("capacity", self.capacity, zero=True)
+        counted("capacity", self.capacity, zero=True)
         self.coins = Feed(self.draws, "memory writes")
         self.picks = Feed(self.draws, "memory reads")
         self.kept: tuple[Tensor, ...] = ()  # x [R, M + 1, ...], y [R, M + 1]

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clkit.data import Dataset, load
-from clkit.errors import ClkitError, positive, unknown
+from clkit.errors import ClkitError, counted, unknown
 from clkit.replicas import Draws
 from clkit.scenario import Scenario, scenario
 
@@ -76,7 +76,7 @@ class Distribution:
     lower: ClassVar[bool] = True  # is a smaller metric better?
 
     def __post_init__(self) -> None:
-        positive("shots", self.shots)
+        counted("shots", self.shots)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -113,7 +113,7 @@ class Sinusoids(Distribution):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive("queries", self.queries)
+        counted("queries", self.queries)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -161,7 +161,7 @@ class LabelSwap(Distribution):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive("queries", self.queries)
+        counted("queries", self.queries)
         for part in PARTS:
             fewest = int((self.pool(part) >= 0).sum(1).min())
             if self.shots + self.queries > fewest:

@@ -34,3 +34,10 @@ def positive(name: str, value: float, *, zero: bool = False) -> None:
     """Raise unless `value` is a finite number > 0 (>= 0 with `zero`)."""
     if not (value >= 0 if zero else value > 0) or value == float("inf"):
         raise ClkitError(f"{name} must be {'zero or more' if zero else 'greater than zero'}, not {value}.")
+
+
+def counted(name: str, value: int, *, zero: bool = False) -> None:
+    """Raise unless `value` is a whole number > 0 (>= 0 with `zero`)."""
+    positive(name, value, zero=zero)
+    if value != int(value) or isinstance(value, bool):
+        raise ClkitError(f"{name} must be a whole number, not {value}.")

@@ -7,7 +7,7 @@ from typing import Any
 
 from clkit import catalogue
 from clkit.episodes import DISTRIBUTIONS, distribution
-from clkit.errors import UnfitError, positive, unknown
+from clkit.errors import UnfitError, counted, unknown
 from clkit.learner import Learner, Schedule, run_meta
 from clkit.loop import run
 from clkit.method import Method
@@ -32,7 +32,7 @@ def job(name: str, settings: dict[str, str], options: dict[str, Any], *, choice:
 
 def _replicas(options: dict[str, Any]) -> int:
     count: int = options.get("replicas", 10)
-    positive("replicas", count)
+    counted("replicas", count)
     return count
 
 

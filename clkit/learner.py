@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from clkit.adaptation import CHUNK, adaptation, check_finite
 from clkit.episodes import Distribution, Episode, Shots, distribution
-from clkit.errors import ClkitError, UnfitError, positive
+from clkit.errors import ClkitError, UnfitError, counted, positive
 from clkit.files import write_whole
 from clkit.loop import check_device
 from clkit.method import Beats, plain, stored_bytes
@@ -185,7 +185,7 @@ def run_meta(
         ClkitError: another setting is wrong; the message names it.
     """
     tasks, schedule = tasks or distribution(learner.default)(), schedule or Schedule()
-    positive("replicas", replicas)
+    counted("replicas", replicas)
     chosen = tuple(range(replicas)) if seeds is None else tuple(seeds)
     if not chosen or len(set(chosen)) < len(chosen):
         raise ClkitError(f"seeds must be different numbers, at least one, not {list(chosen)}.")

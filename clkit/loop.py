@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from clkit.errors import ClkitError, NonFiniteError, positive
+from clkit.errors import ClkitError, NonFiniteError, counted
 from clkit.examples import Batch, Examples, Task, TaskData
 from clkit.files import write_whole
 from clkit.method import Method, cross_entropy
@@ -63,9 +63,9 @@ def run(
         ClkitError: another setting is wrong; the message names it.
     """
     stream, training = stream or Rotated(), training or Training()
-    positive("replicas", replicas)
-    positive("chunk", chunk, zero=True)
-    positive("threads", threads)
+    counted("replicas", replicas)
+    counted("chunk", chunk, zero=True)
+    counted("threads", threads)
     seeds = tuple(range(replicas)) if seeds is None else tuple(int(seed) for seed in seeds)
     _check(method, stream, training, seeds, device)
     torch.set_num_threads(threads)
@@ -177,9 +177,8 @@ def take_step(method: Method, batch: Batch, optimizer: Optimizer, progress: floa
     """One update of the method, then what it protects is put back."""
     method.lr, method.progress = optimizer.param_groups[0]["lr"], progress
     method.step(batch, optimizer)
-    with torch.no_grad():
-        for weights, mask, before in shield:  # whatever the optimiser did: protected means unchanged
-            weights.copy_(torch.where(mask, before, weights))
+    for weights, mask, before in shield:  # whatever the optimiser did: protected means unchanged
+        weights.data.copy_(torch.where(mask, before, weights.data))
 
 
 def _past(method: Method, tasks: list[TaskData]) -> Examples | None:

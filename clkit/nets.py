@@ -13,7 +13,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from clkit.errors import ClkitError, positive
+from clkit.errors import ClkitError, counted, positive
 from clkit.layers import Conv2d, Linear
 from clkit.replicas import Draws, Replicas
 from clkit.scenario import Head, Scenario
@@ -64,7 +64,7 @@ class Mlp:
 
     def __post_init__(self) -> None:
         for width in self.hidden:
-            positive("hidden", width)
+            counted("hidden", width)
         positive("scale", self.scale)
 
     def __call__(self, build: Build, task: int, own: bool) -> MLP:
@@ -85,7 +85,7 @@ class Convnet:
 
     def __post_init__(self) -> None:
         for count in self.filters:
-            positive("filters", count)
+            counted("filters", count)
         positive("scale", self.scale)
 
     def __call__(self, build: Build, task: int, own: bool) -> ConvNet:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 from torch.optim import Optimizer
 
-from clkit.errors import ClkitError, positive
+from clkit.errors import ClkitError, counted, positive
 from clkit.nets import Architecture, Mlp
 from clkit.training import adam
 
@@ -31,9 +31,10 @@ class Schedule:
     test_tasks: int = 300  # per replica
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "tasks", "lr", "every", "validation_tasks", "test_tasks"):
-            positive(name, getattr(self, name))
-        positive("steps", self.steps, zero=True)
+        for name in ("iterations", "tasks", "every", "validation_tasks", "test_tasks"):
+            counted(name, getattr(self, name))
+        positive("lr", self.lr)
+        counted("steps", self.steps, zero=True)
         for lr in self.grid:
             positive("grid", lr)
         if not self.grid:

@@ -19,7 +19,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from clkit.data import Dataset, load
-from clkit.errors import ClkitError, positive, unknown
+from clkit.errors import ClkitError, counted, unknown
 from clkit.examples import Examples, Part, TaskData
 from clkit.replicas import Draws
 from clkit.scenario import Scenario, scenario
@@ -48,9 +48,9 @@ class Stream:
     name: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        positive("length", self.length)
+        counted("length", self.length)
         for size in self.limit:
-            positive("limit", size)
+            counted("limit", size)
         if self.limit and len(self.limit) != self.length:
             raise ClkitError(
                 f"limit names {len(self.limit)} tasks but length is {self.length}: give one each."

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from clkit.errors import positive
+from clkit.errors import counted, positive
 from clkit.examples import TaskData
 from clkit.method import plain
 from clkit.nets import Architecture, Mlp
@@ -47,11 +47,12 @@ class Training:
     every: int = 0  # > 0: also evaluate every so many updates
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "lr"):
-            positive(name, getattr(self, name))
+        positive("epochs", self.epochs)
+        counted("batch", self.batch)
+        positive("lr", self.lr)
         for count in self.updates:
-            positive("updates", count)
-        positive("every", self.every, zero=True)
+            counted("updates", count)
+        counted("every", self.every, zero=True)
 
     def steps(self, data: TaskData, t: int) -> int:
         """Updates of task t."""

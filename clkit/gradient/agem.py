@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from clkit.errors import positive
+from clkit.errors import counted
 from clkit.examples import Batch, Task
 from clkit.method import Beats, Method, stored_bytes
 from clkit.nets import Build
@@ -66,8 +66,8 @@ class AGEM(Method):
     off: ClassVar[dict[str, Any] | None] = {"per_task": 0}
 
     def __post_init__(self) -> None:
-        positive("per_task", self.per_task, zero=True)
-        positive("batch", self.batch)
+        counted("per_task", self.per_task, zero=True)
+        counted("batch", self.batch)
 
     def start(self, build: Build, draws: Draws, scenario: Scenario) -> None:
         super().start(build, draws, scenario)

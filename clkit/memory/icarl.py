@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clkit.errors import ClkitError, positive
+from clkit.errors import ClkitError, counted
 from clkit.examples import Batch, Examples, Part, Task
 from clkit.method import Beats, Method, stored_bytes, weighted_mean
 from clkit.nets import Build
@@ -89,7 +89,7 @@ class ICaRL(Method):
     equals: ClassVar[str] = "summed_binary_cross_entropy"
 
     def __post_init__(self) -> None:
-        positive("capacity", self.capacity, zero=True)
+        counted("capacity", self.capacity, zero=True)
 
     def start(self, build: Build, draws: Draws, scenario: Scenario) -> None:
         super().start(build, draws, scenario)

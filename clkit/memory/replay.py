@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from clkit.buffers import Recent, Reservoir
-from clkit.errors import positive
+from clkit.errors import counted
 from clkit.examples import Batch
 from clkit.method import Beats, Method
 from clkit.nets import Build
@@ -44,8 +44,8 @@ class Replay(Method):
     off: ClassVar[dict[str, Any] | None] = {"capacity": 0}
 
     def __post_init__(self) -> None:
-        positive("capacity", self.capacity, zero=True)
-        positive("batch", self.batch)
+        counted("capacity", self.capacity, zero=True)
+        counted("batch", self.batch)
 
     def start(self, build: Build, draws: Draws, scenario: Scenario) -> None:
         super().start(build, draws, scenario)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from clkit.episodes import Episode, Shots, Sinusoids
-from clkit.errors import positive
+from clkit.errors import counted
 from clkit.learner import JointPretraining, Learner, Weights, descend
 from clkit.method import Beats
 
@@ -39,7 +39,7 @@ class MAML(Learner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive("steps", self.steps, zero=True)
+        counted("steps", self.steps, zero=True)
 
     def adapt(
         self, support: Shots, steps: int, *, lr: float | None = None, weights: Weights | None = None
