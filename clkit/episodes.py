@@ -53,7 +53,7 @@ class Episode:
 
 def squared_error(scores: Tensor, y: Tensor) -> Tensor:
     """[R x M, N, 1] twice -> [R x M, N]."""
-    return (scores - y).square().mean(-1)
+    return F.mse_loss(scores, y, reduction="none").squeeze(-1)
 
 
 def cross_entropy(scores: Tensor, y: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ class Learner:
 
     def predict(self, weights: Weights, x: Tensor) -> Tensor:
         """Scores [R x M, N, C] of inputs [R x M, N, ...] under fast weights."""
-        return functional_call(self.net, weights, (x,))
+        return functional_call(self.net, weights, (x,), tie_weights=False)
 
     def outer_loss(self, episode: Episode) -> Tensor:
         """What the outer loop minimises, [R]; here the query loss without any adaptation."""

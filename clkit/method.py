@@ -89,9 +89,9 @@ class Method:
         """How wrong are we on them? [R]"""
         return cross_entropy(self.net(batch.x), batch)
 
-    def penalty(self, batch: Batch) -> Tensor | float:
-        """What else pulls? [R], or 0.0 for nothing."""
-        return 0.0
+    def penalty(self, batch: Batch) -> Tensor | None:
+        """What else pulls? [R], or None for nothing."""
+        return None
 
     def shape_grads(self, batch: Batch) -> None:
         """Which way may we move? Changes the gradients in place."""
@@ -106,7 +106,8 @@ class Method:
         """One update. A method with several passes replaces it as a whole."""
         batch = self.widen(batch)
         optimizer.zero_grad()
-        (self.loss(batch) + self.penalty(batch)).sum().backward()
+        loss, pull = self.loss(batch), self.penalty(batch)
+        (loss if pull is None else loss + pull).sum().backward()
         self.shape_grads(batch)
         optimizer.step()  # eq: step
         self.after_step(batch)
@@ -280,8 +281,9 @@ class Both(Method):
     def loss(self, batch: Batch) -> Tensor:
         return self._owner("loss").loss(batch)
 
-    def penalty(self, batch: Batch) -> Tensor | float:
-        return self.first.penalty(batch) + self.second.penalty(batch)
+    def penalty(self, batch: Batch) -> Tensor | None:
+        pulls = [p for m in (self.first, self.second) if (p := m.penalty(batch)) is not None]
+        return sum(pulls[1:], pulls[0]) if pulls else None
 
     def shape_grads(self, batch: Batch) -> None:
         self.first.shape_grads(batch)

@@ -50,9 +50,9 @@ class EWC(Method):
         self.importance = [torch.zeros_like(w) for w in self.parameters()]  # sum_s F_s
         self.targets = [torch.zeros_like(w) for w in self.parameters()]  # sum_s F_s w*_s
 
-    def penalty(self, batch: Batch) -> Tensor | float:
+    def penalty(self, batch: Batch) -> Tensor | None:
         if self.proximal:
-            return 0.0
+            return None
         return quadratic_penalty(self.parameters(), self.importance, self.targets, self.strength)
 
     def after_step(self, batch: Batch) -> None:

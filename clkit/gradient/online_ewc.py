@@ -57,9 +57,9 @@ class OnlineEWC(Method):
         self.importance = [torch.zeros_like(w) for w in self.parameters()]  # F
         self.targets = [torch.zeros_like(w) for w in self.parameters()]  # F w*
 
-    def penalty(self, batch: Batch) -> Tensor | float:
+    def penalty(self, batch: Batch) -> Tensor | None:
         if self.proximal:
-            return 0.0
+            return None
         return quadratic_penalty(self.parameters(), self.importance, self.targets, self.strength)
 
     def after_step(self, batch: Batch) -> None:
