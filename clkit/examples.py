@@ -39,7 +39,7 @@ class Part:
 
     def take(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
         """x [R, B, ...] of the rows [R, B] of the stored data (already looked up in `index`)."""
-        x = self.x[rows].to(dtype)
+        x = self.x.index_select(0, rows.flatten()).unflatten(0, rows.shape).to(dtype)
         x = x if self.scale == 1.0 else x * self.scale
         if self.pixels is None:
             return x
