@@ -65,9 +65,9 @@ def make(name: str, settings: dict[str, str] | None = None) -> Any:
 
 def _read(cls: type[Any], key: str, default: Any, text: str) -> Any:
     if callable(default):
-        named = {k: v for k, v in vars(inspect.getmodule(default)).items() if callable(v)}
+        named = _alternatives(default)
         if text not in named:
-            raise unknown(f"value of {key}", text, [k for k in named if not k.startswith("_")])
+            raise unknown(f"value of {key}", text, named)
         return named[text]
     if isinstance(default, bool):
         if text.lower() not in ("true", "false"):
@@ -76,7 +76,20 @@ def _read(cls: type[Any], key: str, default: Any, text: str) -> Any:
     try:
         return type(default)(text)
     except ValueError:
-        raise ClkitError(f"{key} of {cls.name} must be a {type(default).__name__}, not {text!r}.") from None
+        kind = "whole number" if isinstance(default, int) else "number"
+        raise ClkitError(f"{key} of {cls.name} must be a {kind}, not {text!r}.") from None
+
+
+def _alternatives(default: Any) -> dict[str, Any]:
+    """What may stand for a function or class: those of its own module that are called alike."""
+    module, shape = inspect.getmodule(default), list(inspect.signature(default).parameters)
+    found = {}
+    for name, value in vars(module).items():
+        own = callable(value) and getattr(value, "__module__", "") == default.__module__
+        if own and not name.startswith("_") and inspect.isclass(value) == inspect.isclass(default):
+            if list(inspect.signature(value).parameters) == shape:
+                found[name] = value
+    return found
 
 
 def sections(cls: type[Any]) -> dict[str, str]:

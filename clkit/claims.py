@@ -24,6 +24,7 @@ from clkit.record import versions
 CHAPTERS = ("tug_of_war", "gradient", "modular", "memory", "meta")
 RESULTS = Path(__file__).parent / "results"
 SCHEMA = 1
+FEWEST = 10  # replicas of a stored result
 
 
 @dataclass
@@ -96,6 +97,8 @@ def measure(id: str, replicas: int = 10) -> dict[str, Any]:
         raise ClkitError("replicas must be 2 or more: a claim is judged by its interval.")
     outcome = entry.measure(replicas)
     effect = np.asarray(outcome.effect, dtype=float)
+    if not np.isfinite(effect).all():
+        raise ClkitError(f"{id}: the effect is not finite in every replica: {effect.tolist()}.")
     return {
         "id": id,
         **_named("effect", interval(effect)),
@@ -112,7 +115,13 @@ def measure(id: str, replicas: int = 10) -> dict[str, Any]:
 
 def store(result: dict[str, Any], folder: Path = RESULTS) -> Path:
     """Write a result where the book finds it."""
-    return write_text(folder / f"{result['id']}.json", json.dumps(result, indent=1) + "\n")
+    try:
+        text = json.dumps(result, indent=1, allow_nan=False)
+    except ValueError:
+        raise ClkitError(
+            f"{result['id']} holds numbers that are none (NaN, infinite): nothing is stored."
+        ) from None
+    return write_text(folder / f"{result['id']}.json", text + "\n")
 
 
 def stored(id: str, folder: Path = RESULTS) -> dict[str, Any] | None:

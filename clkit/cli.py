@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from clkit.errors import ClkitError
+from clkit.errors import ClkitError, counted
+from clkit.files import write_text
 
 
 class Parser(argparse.ArgumentParser):
@@ -27,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except ClkitError as error:
         print(f"clkit: {error}", file=sys.stderr)
+        return 2
+    except MemoryError:
+        print("clkit: not enough memory. Use fewer --replicas, or a smaller --hidden.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("clkit: interrupted. Finished results are kept; nothing is half-written.", file=sys.stderr)
@@ -59,6 +63,7 @@ def parser() -> Parser:
     several.add_argument("--grid", nargs="+", metavar="NAME=A,B", help="choose settings on validation data")
     several.add_argument("--workers", type=int, default=1, metavar="N", help="processes on this machine")
     several.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster, tcp://host:8786")
+    several.add_argument("--out", metavar="FILE", help="also write the JSON to this file")
     several.add_argument(
         "--store", metavar="FOLDER", help="finished runs; an interrupted sweep goes on from there"
     )
@@ -99,13 +104,22 @@ def _add_run_options(made: Parser) -> None:
     made.add_argument("--optimizer", help="sgd, momentum or adam")
     made.add_argument("--hidden", type=_whole_numbers, metavar="N,N", help="units of the hidden layers")
     made.add_argument("--scale", type=float, help="factor on the initial weights")
-    made.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of the method")
+    made.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="settings of the method (clkit methods lists them)",
+    )
     made.add_argument("--device", default="cpu", help="cpu or cuda")
     made.add_argument("--threads", type=int, default=1, help="of torch; more than one can be far slower")
 
 
 def _whole_numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of whole numbers such as 3,5") from None
 
 
 def _show(options: argparse.Namespace, found: Any, text: Callable[[], str]) -> None:
@@ -118,8 +132,11 @@ def _methods(options: argparse.Namespace) -> None:
     rows = [entry(cls) for cls in methods().values()]
 
     def text() -> str:
-        lines = [f"{r['name']:18} {r['chapter']:11} {r['title']}" for r in rows]
-        return "\n".join(lines)
+        lines = []
+        for row, cls in zip(rows, methods().values(), strict=True):
+            settings = " ".join(f"{k}={v}" for k, v in cls().settings().items())
+            lines += [f"{row['name']:18} {row['chapter']:11} {row['title']}", f"{'':30} {settings}".rstrip()]
+        return "\n".join(line for line in lines if line)
 
     _show(options, rows, text)
 
@@ -152,18 +169,18 @@ def _run(options: argparse.Namespace) -> None:
 
 def _compare(options: argparse.Namespace) -> None:
     from clkit import sweep
-    from clkit.jobs import job
+    from clkit.jobs import default_stream, job
     from clkit.report import compare_text, differences, run_json
 
+    counted("workers", options.workers)
     settings = sweep.grid(options.grid or [])
+    given = {**(default_stream(options.methods) if options.stream is None else {}), **_given(options)}
     jobs, names = [], []
     for name in options.methods:
         for chosen in settings:
             label = ",".join([name, *(f"{k}={v}" for k, v in chosen.items())])
             names.append(label)
-            jobs.append(
-                job(name, {**_pairs(options.set), **chosen}, _given(options), choice=bool(options.grid))
-            )
+            jobs.append(job(name, {**_pairs(options.set), **chosen}, given, choice=bool(options.grid)))
     store = Path(options.store) if options.store else None
     records = sweep.sweep(jobs, workers=options.workers, scheduler=options.scheduler, store=store)
     found: dict[str, Any] = {
@@ -172,6 +189,8 @@ def _compare(options: argparse.Namespace) -> None:
     }
     if options.grid:
         found["grid"] = _choices(options.methods, settings, records)
+    if options.out:
+        write_text(options.out, json.dumps(found, indent=1, allow_nan=False) + "\n")
     _show(options, found, lambda: compare_text(records, names) + _chosen_text(found))
 
 
@@ -202,6 +221,8 @@ def _chosen_text(found: dict[str, Any]) -> str:
 def _claims(options: argparse.Namespace) -> None:
     from clkit import claims
 
+    if options.run and options.replicas < claims.FEWEST:
+        raise ClkitError(f"replicas must be {claims.FEWEST} or more: a stored claim rests on no fewer.")
     for id in options.run or []:
         claims.find(id)
     for id in options.run or []:
@@ -245,6 +266,7 @@ def _bench(options: argparse.Namespace) -> None:
 def _book(options: argparse.Namespace) -> None:
     from clkit.book import build
 
+    counted("jobs", options.jobs)
     page = build(profile=options.profile, fresh=options.fresh, jobs=options.jobs)
     _show(options, {"page": page.as_uri()}, lambda: f"Open {page.as_uri()}")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 from io import BytesIO
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from clkit.catalogue import find, sections
+from clkit.episodes import distribution
 from clkit.errors import ClkitError, ClosedDataError, NonFiniteError, UnfitError
 from clkit.examples import Batch, Examples, Task, TaskData
 from clkit.learner import Learner, Schedule, run_meta
@@ -27,7 +29,9 @@ from clkit.streams import Stream, View, stream
 from clkit.training import Training
 
 SEEDS = (3, 1)
+COUNTERS = 64  # bytes that a counter or two may take
 SMALL = Training(epochs=1, batch=8, network=Mlp(hidden=(16, 12)))
+BRIEF = Schedule(iterations=4, tasks=3, every=2, steps=1, grid=(0.01,), validation_tasks=2, test_tasks=2)
 
 
 class ContractError(AssertionError):
@@ -140,38 +144,51 @@ def check_labels(cls: type[Method]) -> None:
 
 
 def check_bytes(cls: type[Method]) -> None:
-    """4. bytes_kept counts every tensor that it holds between tasks, and no replica dimension."""
+    """4. bytes_kept is what it holds between tasks, per replica; examples are held only where that is declared."""
     method, given = cls(), small_stream(cls)
     record = run(method, given, SMALL, seeds=SEEDS, progress=False)
+    kept, examples = record.bytes_kept[-1], record.bytes_examples[-1]
     network = stored_bytes(p for net in method.networks() for p in net.parameters())
-    held = (
-        sum(t.untyped_storage().nbytes() for t in _tensors(method, set()).values()) // method.draws.replicas
-    )
-    _demand(network <= record.bytes_kept[-1], f"{cls.name}: bytes_kept leaves out the network.")
+    arrays = _arrays(method, set()).values()
+    held = sum(array.nbytes for array in arrays) // method.draws.replicas
+    _demand(network <= kept, f"{cls.name}: bytes_kept leaves out the network.")
+    _demand(held <= kept, f"{cls.name}: holds {held} bytes, bytes_kept says {kept}.")
+    _demand(examples <= kept - network, f"{cls.name}: bytes_examples exceeds what is kept.")
+    if "past data" in cls.needs:
+        return  # what the stream holds open for it is counted, not held
+    _demand(kept <= held + COUNTERS, f"{cls.name}: bytes_kept says {kept}, it holds {held} bytes.")
+    like_inputs = [
+        a for a in arrays if a.ndim > len(given.shape) and a.shape[-len(given.shape) :] == given.shape
+    ]
+    declared = "stored examples" in cls.needs
     _demand(
-        held <= record.bytes_kept[-1],
-        f"{cls.name}: holds {held} bytes, bytes_kept says {record.bytes_kept[-1]}.",
+        declared or not (like_inputs or examples), f"{cls.name}: keeps examples, but `needs` does not say so."
     )
-    examples = record.bytes_examples[-1]
-    _demand(examples <= record.bytes_kept[-1] - network, f"{cls.name}: bytes_examples exceeds what is kept.")
 
 
-def _tensors(thing: Any, seen: set[int]) -> dict[int, Tensor]:
-    """Every tensor reachable from an object, by storage; draws and their blocks can be drawn again."""
-    if id(thing) in seen or isinstance(thing, (Draws, Feed, Examples, Task)):
+def check_needs(cls: type[Method]) -> None:
+    """3c. Whoever acts at the boundaries of tasks says that it needs them."""
+    acts = {"begin_task", "end_task"} & cls.defines()
+    _demand(
+        not acts or "task boundaries" in cls.needs,
+        f"{cls.name}: defines {sorted(acts)}, which a stream without boundaries never calls: "
+        "add 'task boundaries' to `needs`.",
+    )
+
+
+def _arrays(thing: Any, seen: set[int]) -> dict[int, Any]:
+    """Every tensor and array reachable from an object, by storage; draws can be drawn again."""
+    if id(thing) in seen or isinstance(thing, (Draws, Feed, Examples, Task, type)):
         return {}
     seen.add(id(thing))
     if isinstance(thing, Tensor):
-        return {thing.untyped_storage().data_ptr(): thing}
-    parts = (
-        list(thing.values())
-        if isinstance(thing, dict)
-        else list(thing)
-        if isinstance(thing, (list, tuple))
-        else []
-    )
-    parts += list(vars(thing).values()) if hasattr(thing, "__dict__") and not isinstance(thing, type) else []
-    return {key: tensor for part in parts for key, tensor in _tensors(part, seen).items()}
+        return {thing.untyped_storage().data_ptr(): thing.detach().cpu().numpy()}
+    if isinstance(thing, np.ndarray):
+        return {id(thing): thing}
+    parts = list(thing.values()) if isinstance(thing, dict) else []
+    parts += list(thing) if isinstance(thing, (list, tuple)) else []
+    parts += list(vars(thing).values()) if hasattr(thing, "__dict__") else []
+    return {key: array for part in parts for key, array in _arrays(part, seen).items()}
 
 
 def check_meta_device(cls: type[Method]) -> None:
@@ -235,13 +252,17 @@ def check_cuda(cls: type[Method]) -> None:
 
 def check_documentation(cls: type[Method]) -> None:
     """8. The docstring says what, from where, what it needs, keeps and where it departs."""
+    _documented(cls)
+    _demand(cls is Method or cls.name != Method.name, f"{cls.__name__}: give it a `name` of its own.")
+
+
+def _documented(cls: type[Any]) -> None:
     parts = sections(cls)
     for name in ("Reference", "Needs", "Keeps", "Departs"):
         _demand(bool(parts.get(name)), f"{cls.name}: the docstring lacks the section '{name}:'.")
     _demand(
         len(parts["title"].split()) >= 5, f"{cls.name}: the docstring's first sentence says what it does."
     )
-    _demand(cls is Method or cls.name != Method.name, f"{cls.__name__}: give it a `name` of its own.")
 
 
 def check_unseen(cls: type[Method]) -> None:
@@ -296,6 +317,7 @@ CHECKS: tuple[Callable[[type[Method]], None], ...] = (
     check_seeds,
     check_closed_data,
     check_labels,
+    check_needs,
     check_bytes,
     check_meta_device,
     check_cuda,
@@ -304,18 +326,66 @@ CHECKS: tuple[Callable[[type[Method]], None], ...] = (
 )
 
 
-def check_method(cls: type[Method], reference: Method | None = None) -> None:
-    """Run the whole contract on a method class, also one that is not part of clkit.
+def check_learner(cls: type[Learner], reference: Learner | None = None) -> None:
+    """The contract of episodic learners: off, seeds, bytes, no value read back, documentation."""
+    reference = reference or find(cls.equals)()
+    switched, again, alone = cls(**(cls.off or {})), cls(), cls()
+    plain = cls()
+    for learner, seeds in (
+        (switched, SEEDS),
+        (reference, SEEDS),
+        (plain, SEEDS),
+        (again, SEEDS),
+        (alone, SEEDS[1:]),
+    ):
+        record = run_meta(learner, None, BRIEF, seeds=seeds, dtype=torch.float64, progress=False)
+        held = sum(array.nbytes for array in _arrays(learner, set()).values()) // len(seeds)
+        _demand(
+            held == record.bytes_kept[-1],
+            f"{cls.name}: bytes_kept says {record.bytes_kept[-1]}, holds {held}.",
+        )
+    pairs = [
+        zip(a.parameters(), b.parameters(), strict=True) for a, b in ((switched, reference), (plain, again))
+    ]
+    same = [all(torch.equal(x, y) for x, y in pair) for pair in pairs]
+    _demand(same[0], f"{cls.name} with {cls.off} differs from {cls.equals}.")
+    _demand(same[1], f"{cls.name}: two runs with the same seeds differ.")
+    for x, y in zip(plain.parameters(), alone.parameters(), strict=True):
+        close = torch.allclose(x[1:], y, rtol=1e-6, atol=1e-9)
+        _demand(close, f"{cls.name}: seed {SEEDS[1]} alone differs from the same seed beside another.")
+    episode = distribution(cls.default)().episode(plain.draws, 3, 0)
+    object.__setattr__(plain.draws, "device", "meta")
+    plain.net.to("meta")
+    try:
+        with _OneDevice():
+            plain.outer_loss(episode.to("meta")).sum().backward()
+    except (RuntimeError, NotImplementedError) as error:
+        raise ContractError(
+            f"{cls.name}: outer_loss reads a value back, or mixes devices ({error})."
+        ) from error
+    _documented(cls)
+
+
+def check_method(cls: type[Any], reference: Any = None, *, beats: bool = False) -> None:
+    """Run the whole contract on a method or learner class, also one that is not part of clkit.
 
     Args:
-        cls: a subclass of `clkit.Method` whose settings all have defaults.
+        cls: a subclass of `clkit.Method` (or `clkit.learner.Learner`) whose settings all have defaults.
         reference: what it equals when switched off, where `equals` names nothing of clkit.
+        beats: also run it against what it says to beat, 10 replicas, minutes (part 6).
 
     Raises:
         ContractError: which part is broken, and how.
     """
-    if not issubclass(cls, Method):
-        raise ClkitError(f"{cls.__name__} is no subclass of clkit.Method.")
-    check_off(cls, reference)
-    for check in CHECKS:
-        check(cls)
+    if not (inspect.isclass(cls) and issubclass(cls, (Method, Learner))):
+        raise ClkitError(f"{cls!r} is no subclass of clkit.Method: pass the class, not an object.")
+    required = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]
+    _demand(not required, f"{cls.__name__}: the settings {required} need defaults.")
+    if issubclass(cls, Learner):
+        check_learner(cls, reference)
+    else:
+        check_off(cls, reference)
+        for check in CHECKS:
+            check(cls)
+    if beats:
+        check_beats(cls)

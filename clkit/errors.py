@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Real
 
 
 class ClkitError(ValueError):
@@ -32,6 +33,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> ClkitError:
 
 def positive(name: str, value: float, *, zero: bool = False) -> None:
     """Raise unless `value` is a finite number > 0 (>= 0 with `zero`)."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise ClkitError(f"{name} must be a number, not {value!r}.")
     if not (value >= 0 if zero else value > 0) or value == float("inf"):
         raise ClkitError(f"{name} must be {'zero or more' if zero else 'greater than zero'}, not {value}.")
 
@@ -39,5 +42,11 @@ def positive(name: str, value: float, *, zero: bool = False) -> None:
 def counted(name: str, value: int, *, zero: bool = False) -> None:
     """Raise unless `value` is a whole number > 0 (>= 0 with `zero`)."""
     positive(name, value, zero=zero)
-    if value != int(value) or isinstance(value, bool):
+    if value != int(value):
         raise ClkitError(f"{name} must be a whole number, not {value}.")
+
+
+def listed(name: str, value: object) -> None:
+    """Raise unless `value` is a tuple or list."""
+    if not isinstance(value, (tuple, list)):
+        raise ClkitError(f"{name} must be a tuple of numbers, for example ({value},), not {value!r}.")

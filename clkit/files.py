@@ -17,7 +17,9 @@ def write_whole(path: str | Path, write: Callable[[BinaryIO], object]) -> Path:
     Raises:
         ClkitError: the folder cannot be written or the disk is full; says what to do.
     """
-    path = Path(path)
+    path = Path(path).resolve()  # a link stays a link
+    if path.exists() and not path.is_file():
+        raise ClkitError(f"{path} is a folder or a device, not a file: name another file.")
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Sequence
 from typing import Any
 
 from clkit import catalogue
 from clkit.episodes import DISTRIBUTIONS, distribution
-from clkit.errors import UnfitError, counted, unknown
+from clkit.errors import ClkitError, UnfitError, counted, unknown
 from clkit.learner import Learner, Schedule, run_meta
 from clkit.loop import run
 from clkit.method import Method
@@ -15,6 +15,26 @@ from clkit.nets import Mlp
 from clkit.streams import STREAMS, Stream, stream
 from clkit.sweep import Job, for_choice
 from clkit.training import OPTIMIZERS, Training, describe
+
+OF_STREAMS = {"scenario", "length", "limit", "epochs", "updates", "batch"}  # options of no episodic learner
+OF_EPISODES = {"iterations"}
+
+
+def default_stream(names: Sequence[str]) -> dict[str, str]:
+    """Stream and scenario for several methods: the first of their own defaults that fits all of them."""
+    classes = [catalogue.find(name) for name in names]
+    if len({issubclass(cls, Learner) for cls in classes}) > 1:
+        raise ClkitError(
+            f"{', '.join(names)}: some learn episodes, some a stream of tasks; they share no measure."
+        )
+    if issubclass(classes[0], Learner):
+        return {"stream": classes[0].default}
+    for name, rule in dict.fromkeys(cls.default for cls in classes):
+        if all(cls.needs <= stream(name)(scenario=rule).gives() for cls in classes):
+            return {"stream": name, "scenario": rule}
+    raise ClkitError(
+        f"no default stream fits all of {', '.join(names)}: name one with --stream and --scenario."
+    )
 
 
 def job(name: str, settings: dict[str, str], options: dict[str, Any], *, choice: bool = False) -> Job:
@@ -25,7 +45,15 @@ def job(name: str, settings: dict[str, str], options: dict[str, Any], *, choice:
     method = catalogue.make(name, settings)
     seeds = tuple(options.get("seeds") or range(_replicas(options)))
     shared = {"seeds": seeds, "device": options.get("device", "cpu"), "threads": options.get("threads", 1)}
-    if isinstance(method, Learner):
+    episodic = isinstance(method, Learner)
+    for option in (OF_STREAMS if episodic else OF_EPISODES) & options.keys():
+        instead = "--iterations" if episodic else "--epochs or --updates"
+        raise ClkitError(f"--{option} does not apply to {name}: see {instead} in clkit run --help.")
+    if episodic and choice:
+        raise UnfitError(
+            f"--grid chooses on streams; {name} chooses its step size on validation tasks by itself."
+        )
+    if episodic:
         return _episode_job(method, options, shared)
     return _task_job(method, options, shared, choice)
 
@@ -55,7 +83,9 @@ def _episode_job(learner: Learner, options: dict[str, Any], shared: dict[str, An
     tasks = distribution(name)(
         **{f: options[f] for f in ("dataset",) if f in options and name == "label_swap"}
     )
-    wanted = {f.name: options[f.name] for f in fields(Schedule) if f.name in options}
+    wanted: dict[str, Any] = {
+        name: options[name] for name in ("iterations", "lr", "optimizer") if name in options
+    }
     network: dict[str, Any] = {
         "hidden": (40, 40),
         **{f: options[f] for f in ("hidden", "scale") if f in options},
@@ -95,5 +125,7 @@ def _stream(method: Method, options: dict[str, Any]) -> Stream:
 
 def _training(options: dict[str, Any]) -> Training:
     network = Mlp(**{f: options[f] for f in ("hidden", "scale") if f in options})
-    chosen = {f.name: options[f.name] for f in fields(Training) if f.name in options}
+    chosen: dict[str, Any] = {
+        f: options[f] for f in ("epochs", "updates", "batch", "lr", "optimizer") if f in options
+    }
     return Training(**{**_with_optimizer(chosen), "network": network})

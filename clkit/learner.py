@@ -291,11 +291,11 @@ class _State:
             return False
         try:
             old = torch.load(path, weights_only=False)
+            mine, theirs = ((r.method, r.settings, r.seeds, r.stream) for r in (self.record, old.record))
         except (OSError, RuntimeError, EOFError, AttributeError, pickle.UnpicklingError) as error:
             raise ClkitError(
                 f"{path} is no checkpoint of clkit ({error}): remove it, or name another file."
             ) from None
-        mine, theirs = ((r.method, r.settings, r.seeds, r.stream) for r in (self.record, old.record))
         if mine != theirs:
             raise ClkitError(f"{path} is the checkpoint of another run: remove it, or name another file.")
         self.learner.__dict__.update(old.learner.__dict__)

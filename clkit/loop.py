@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from operator import index
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
@@ -62,11 +65,13 @@ def run(
         NonFiniteError: weights or scores became NaN or infinite; names replica, task and settings.
         ClkitError: another setting is wrong; the message names it.
     """
-    stream, training = stream or Rotated(), training or Training()
+    stream = Rotated() if stream is None else stream
+    training = Training() if training is None else training
+    _kinds(method, stream, training, dtype)
     counted("replicas", replicas)
     counted("chunk", chunk, zero=True)
     counted("threads", threads)
-    seeds = tuple(range(replicas)) if seeds is None else tuple(int(seed) for seed in seeds)
+    seeds = tuple(range(replicas)) if seeds is None else whole_seeds(seeds)
     _check(method, stream, training, seeds, device)
     torch.set_num_threads(threads)
     size = 1 if not method.batched else chunk or len(seeds)
@@ -77,6 +82,25 @@ def run(
         draws = Draws(tuple(part), device, dtype)
         records.append(_run(method, stream, training, draws, file, progress))
     return concatenate(records)
+
+
+def _kinds(method: object, stream: object, training: object, dtype: object) -> None:
+    """What is most easily mixed up: a class for an object, a name for what it names."""
+    wanted = {"method": (method, Method), "stream": (stream, Stream), "training": (training, Training)}
+    for name, (value, kind) in {**wanted, "dtype": (dtype, torch.dtype)}.items():
+        if not isinstance(value, kind):
+            example = {"method": "EWC()", "stream": "Rotated()", "training": "Training()"}.get(
+                name, "torch.float64"
+            )
+            raise ClkitError(f"{name} must be an object such as {example}, not {value!r}.")
+
+
+def whole_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
+    """Seeds as Python numbers."""
+    try:
+        return tuple(index(seed) for seed in seeds)
+    except TypeError:
+        raise ClkitError(f"seeds must be whole numbers, for example seeds=(0, 1), not {seeds!r}.") from None
 
 
 def _check(method: Method, stream: Stream, training: Training, seeds: tuple[int, ...], device: str) -> None:
@@ -161,7 +185,9 @@ def _learn(
             record.curve_updates.append(sum(record.updates) + u + 1)
         bar.update()
     if stream.boundaries:
-        flops += _counted(method, lambda: method.end_task(task))[1]
+        with _optimizer_steps() as extra:
+            flops += _counted(method, lambda: method.end_task(task))[1]
+        updates += len(extra)
     train.closed = validation.closed = True
     record.updates.append(updates)
     record.flops.append(flops)
@@ -179,6 +205,17 @@ def take_step(method: Method, batch: Batch, optimizer: Optimizer, progress: floa
     method.step(batch, optimizer)
     for weights, mask, before in shield:  # whatever the optimiser did: protected means unchanged
         weights.data.copy_(torch.where(mask, before, weights.data))
+
+
+@contextmanager
+def _optimizer_steps() -> Iterator[list[None]]:
+    """One entry for every optimiser's step meanwhile: a method may train at the end of a task, too."""
+    steps: list[None] = []
+    hook = register_optimizer_step_post_hook(lambda *_: steps.append(None))
+    try:
+        yield steps
+    finally:
+        hook.remove()
 
 
 def _past(method: Method, tasks: list[TaskData]) -> Examples | None:

@@ -221,9 +221,11 @@ class Both(Method):
     listed: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        pair = (self.first, self.second)
+        if self.first is self.second or not all(isinstance(method, Method) for method in pair):
+            raise ClkitError("first and second must be two objects, for example EWC() and Replay().")
         self.needs = self.first.needs | self.second.needs  # type: ignore[misc]
         self.batched = self.first.batched and self.second.batched  # type: ignore[misc]
-        pair = (self.first, self.second)
         replaced = [self._replaced(m) for m in pair]
         clash = replaced[0] & replaced[1] & {"loss", "predict", "parameters", "step"}
         for mine, other in (replaced, replaced[::-1]):
@@ -256,6 +258,9 @@ class Both(Method):
         self.competing = scenario.competing(0)
         self.first.start(build, draws, scenario)
         shared = _Shared(build.architecture, build.shape, scenario, draws, self.first.net)
+        for part in (self.first, self.second):  # what a part calls its loss is the loss of both
+            if part is not self._owner("loss"):
+                part.loss = self._owner("loss").loss  # type: ignore[method-assign]
         self.second.start(shared, draws, scenario)
         self.net = self.first.net
 

@@ -13,7 +13,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from clkit.errors import ClkitError, counted, positive
+from clkit.errors import ClkitError, counted, listed, positive
 from clkit.layers import Conv2d, Linear
 from clkit.replicas import Draws, Replicas
 from clkit.scenario import Head, Scenario
@@ -63,6 +63,7 @@ class Mlp:
     scale: float = 1.0  # factor on the Kaiming-normal initial weights
 
     def __post_init__(self) -> None:
+        listed("hidden", self.hidden)
         for width in self.hidden:
             counted("hidden", width)
         positive("scale", self.scale)
@@ -84,6 +85,7 @@ class Convnet:
     scale: float = 1.0  # factor on the Kaiming-normal initial weights
 
     def __post_init__(self) -> None:
+        listed("filters", self.filters)
         for count in self.filters:
             counted("filters", count)
         positive("scale", self.scale)

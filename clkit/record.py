@@ -81,7 +81,7 @@ class Record:
             known: dict[str, Any] = {f.name: plain[f.name] for f in fields(cls) if schema == SCHEMA}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ClkitError(
-                f"{path} is no record that can be read ({error!r}). Run it again and save it."
+                f"{path} is no record that can be read ({error!r}). Remove it, then run it again."
             ) from None
         if schema != SCHEMA:
             raise ClkitError(f"{path} has schema {schema}, this clkit reads {SCHEMA}. Run it again.")

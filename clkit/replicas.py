@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from clkit.errors import ClkitError
@@ -133,10 +134,10 @@ class Replicas(nn.Module):
 
 
 def _fit(network: nn.Module) -> None:
-    if any(True for _ in network.buffers()):
+    if any(True for _ in network.buffers()) or any(isinstance(m, _BatchNorm) for m in network.modules()):
         raise ClkitError(
-            "build() makes a network with buffers (batch normalisation?); replicas cannot share running "
-            "statistics. Use LayerNorm, or BatchNorm with track_running_stats=False."
+            "build() makes a network with batch normalisation or other buffers: its answer to one example would "
+            "depend on the others, and replicas cannot share statistics. Use LayerNorm."
         )
     if any(isinstance(module, _DropoutNd) for module in network.modules()):
         raise ClkitError(
@@ -146,6 +147,6 @@ def _fit(network: nn.Module) -> None:
 
 
 def _seeded(build: Callable[[], nn.Module], seed: int, task: int) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(int(generator(seed, "init", task).integers(2**62)))
         return build()

@@ -19,7 +19,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from clkit.data import Dataset, load
-from clkit.errors import ClkitError, counted, unknown
+from clkit.errors import ClkitError, counted, listed, unknown
 from clkit.examples import Examples, Part, TaskData
 from clkit.replicas import Draws
 from clkit.scenario import Scenario, scenario
@@ -49,6 +49,7 @@ class Stream:
 
     def __post_init__(self) -> None:
         counted("length", self.length)
+        listed("limit", self.limit)
         for size in self.limit:
             counted("limit", size)
         if self.limit and len(self.limit) != self.length:
@@ -144,7 +145,10 @@ class Split(Stream):
     def sizes(self) -> tuple[int, ...]:
         classes = self.source(0).classes
         if classes % self.length:
-            raise ClkitError(f"length {self.length} does not divide the {classes} classes of {self.dataset}.")
+            fit = [n for n in range(1, classes + 1) if classes % n == 0]
+            raise ClkitError(
+                f"length {self.length} does not divide the {classes} classes of {self.dataset}: use one of {fit}."
+            )
         return (classes // self.length,) * self.length
 
     def view(self, draws: Draws, t: int) -> View:
@@ -314,8 +318,10 @@ def _source(name: str, t: int, train: Arrays, test: Arrays, validation: Arrays |
 def _checked(which: str, arrays: Arrays) -> Arrays:
     try:
         x, y = (np.asarray(a) for a in arrays)
+        if x.dtype.kind not in "fiub":
+            raise TypeError(f"x is {x.dtype}")
         x = x if x.dtype == np.uint8 else x.astype(np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise ClkitError(f"{which} is no pair (x, y) of arrays of numbers: {error}.") from None
     if y.size == 0:
         raise ClkitError(f"{which} is empty: every task needs examples.")
@@ -325,6 +331,8 @@ def _checked(which: str, arrays: Arrays) -> Arrays:
         )
     if not np.issubdtype(y.dtype, np.integer):
         raise ClkitError(f"{which}: y is {y.dtype}; labels must be whole numbers (y.astype(int)).")
+    if x.size == 0:
+        raise ClkitError(f"{which}: x {x.shape} has no features; every example needs at least one number.")
     if x.ndim < 2:
         raise ClkitError(f"{which}: x {x.shape} needs a dimension for the features; x[:, None] adds one.")
     if not np.isfinite(x).all():

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from clkit.errors import ClkitError
 from clkit.metrics import average_accuracy, interval
-from clkit.record import Record
+from clkit.record import Record, versions
 
 ROOT = Path(__file__).parent
 
@@ -39,7 +39,7 @@ class Job:
 
     def key(self) -> str:
         """The name of the job's result in the store."""
-        text = json.dumps([self.settings, code_hash()], sort_keys=True)
+        text = json.dumps([self.settings, code_hash(), versions()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
     def __call__(self) -> Record:
@@ -104,7 +104,7 @@ def _backend(scheduler: str | None) -> Iterator[None]:
         raise ClkitError("a scheduler needs Dask: pip install 'clkit[cluster]'.") from None
     try:
         client = Client(scheduler, timeout=10)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise ClkitError(
             f"no Dask scheduler answers at {scheduler}: start one with `dask scheduler`."
         ) from error

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from clkit.errors import counted, positive
+from clkit.errors import counted, listed, positive
 from clkit.examples import TaskData
 from clkit.method import plain
 from clkit.nets import Architecture, Mlp
@@ -50,6 +50,7 @@ class Training:
         positive("epochs", self.epochs)
         counted("batch", self.batch)
         positive("lr", self.lr)
+        listed("updates", self.updates)
         for count in self.updates:
             counted("updates", count)
         counted("every", self.every, zero=True)

@@ -16,7 +16,7 @@ from clkit.controls import L2, Joint
 from clkit.data import load
 from clkit.errors import ClkitError, UnfitError, positive, unknown
 from clkit.loop import run
-from clkit.method import INSTEAD, Method
+from clkit.method import INSTEAD, Both, Method
 from clkit.nets import Convnet, Mlp
 from clkit.scenario import scenario
 from clkit.streams import Permuted, Rotated, Split, from_arrays, stream
@@ -281,3 +281,31 @@ def test_a_full_disk_stops_a_run_and_leaves_its_last_checkpoint(tmp_path, monkey
     resumed = run(Method(), small_stream(), QUICK, seeds=(0, 1), checkpoint=file, progress=False)
     whole = run(Method(), small_stream(), QUICK, seeds=(0, 1), progress=False)
     assert (resumed.accuracy == whole.accuracy).all() and resumed.updates == whole.updates
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: Training(lr=None), "lr must be a number, not None"),
+        (lambda: Training(lr="a"), "lr must be a number, not 'a'"),
+        (lambda: Training(batch=2.5), "batch must be a whole number"),
+        (lambda: Training(updates=5), r"updates must be a tuple of numbers, for example \(5,\)"),
+        (lambda: Mlp(hidden=100), r"hidden must be a tuple of numbers, for example \(100,\)"),
+        (lambda: Rotated(limit=5), "limit must be a tuple"),
+        (lambda: L2(strength=None), "strength must be a number"),
+        (lambda: run(Method), r"method must be an object such as EWC\(\)"),
+        (lambda: run(Method(), "rotated"), r"stream must be an object such as Rotated\(\)"),
+        (lambda: run(Method(), dtype="float64"), "dtype must be an object such as torch.float64"),
+        (lambda: run(Method(), replicas="3"), "replicas must be a number"),
+        (lambda: run(Method(), seeds=3), r"seeds must be whole numbers, for example seeds=\(0, 1\)"),
+        (lambda: Both(first=L2, second=Method), "two objects"),
+        (lambda: from_arrays([(np.zeros((6, 0)), np.arange(6) % 2)] * 2, [(np.zeros((6, 0)), np.arange(6) % 2)] * 2),
+         "no features"),
+        (lambda: from_arrays([(np.zeros((6, 2), complex), np.arange(6) % 2)], [(np.zeros((6, 2)), np.arange(6) % 2)]),
+         "no pair"),
+        (lambda: from_arrays([(torch.zeros(6, 2, requires_grad=True), np.arange(6) % 2)], []), "number"),
+    ],
+)  # fmt: skip
+def test_the_wrong_kind_of_thing_is_named(make, words):
+    with pytest.raises(ClkitError, match=words):
+        make()

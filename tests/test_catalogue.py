@@ -43,7 +43,7 @@ def test_settings_are_read_by_the_type_of_their_default() -> None:
     "settings, words",
     [
         ({"strenght": "1"}, "Did you mean strength"),
-        ({"strength": "x"}, "must be a float"),
+        ({"strength": "x"}, "must be a number"),
         ({"proximal": "1"}, "must be true or false"),
         ({"fisher": "exakt_fisher"}, "Did you mean exact_fisher"),
         ({"fisher": "torch"}, "unknown value of fisher"),

@@ -142,6 +142,17 @@ def test_compare(capsys) -> None:
     assert mean[0] == pytest.approx(runs[0]["average_accuracy"]["mean"] - runs[2]["average_accuracy"]["mean"])
 
 
+def test_compare_takes_one_stream_that_fits_all(capsys) -> None:
+    """Of the methods' own defaults the first that each of them accepts; a paired difference needs one stream."""
+    for names, expected in (
+        (["fine_tuning", "ewc"], ("rotated", "domain")),
+        (["fine_tuning", "icarl"], ("split", "class")),
+        (["fine_tuning", "independent"], ("rotated", "task")),
+    ):
+        runs = clkit(capsys, "compare", *names, "--replicas", "2", *FAST)["runs"]
+        assert {(run["stream"], run["scenario"]) for run in runs} == {expected}
+
+
 def test_compare_grid_chooses_on_validation_data(capsys) -> None:
     found = clkit(capsys, "compare", "l2", "--grid", "strength=0.1,1000", "--replicas", "2", "--epochs", "2")
     assert [run["settings"]["method"]["strength"] for run in found["runs"]] == [0.1, 1000.0]
@@ -186,7 +197,7 @@ def test_tables_for_a_person(capsys) -> None:
         (["run", "ewc", "--optimizer", "sdg"], "unknown optimizer 'sdg'. Did you mean sgd"),
         (["run", "ewc", "--set", "strenght=1"], "unknown setting of ewc 'strenght'. Did you mean strength"),
         (["run", "ewc", "--set", "fisher=exact"], "exact_fisher"),
-        (["run", "ewc", "--set", "strength=much"], "strength of ewc must be a float, not 'much'"),
+        (["run", "ewc", "--set", "strength=much"], "strength of ewc must be a number, not 'much'"),
         (["run", "ewc", "--set", "strength=-1"], "strength must be zero or more"),
         (["run", "ewc", "--set", "strength"], "write name=value"),
         (["run", "ewc", "--lr", "0"], "lr must be greater than zero"),
@@ -200,6 +211,16 @@ def test_tables_for_a_person(capsys) -> None:
         (["run", "maml", "--stream", "rotated"], "sinusoids"),
         (["run", "ewc", "--stream", "sinusoids"], "sinusoids"),
         (["compare", "ewc", "--grid", "strength"], "write name=value,value"),
+        (["compare", "ewc", "--workers", "0"], "workers must be greater than zero"),
+        (["compare", "ewc", "--scheduler", "here"], "no Dask scheduler answers at here"),
+        (["compare", "maml", "ewc"], "they share no measure"),
+        (["compare", "maml", "--grid", "inner_lr=0.1,1"], "chooses its step size on validation tasks"),
+        (["run", "maml", "--epochs", "2"], "--epochs does not apply to maml"),
+        (["run", "ewc", "--iterations", "2"], "--iterations does not apply to ewc"),
+        (["run", "ewc", "--set", "fisher=proximal_pull"], "unknown value of fisher"),
+        (["run", "ewc", "--seeds", "a,b"], "'a,b' is no list of whole numbers"),
+        (["claims", "--run", "M1", "--replicas", "2"], "replicas must be 10 or more"),
+        (["book", "--jobs", "0"], "jobs must be greater than zero"),
         (["claims", "--run", "T99"], "unknown claim 'T99'"),
         (["run"], "METHOD. See: clkit run --help"),
         ([], "COMMAND"),

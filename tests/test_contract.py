@@ -14,6 +14,8 @@ from torch import Tensor
 from clkit import catalogue, contract
 from clkit.contract import ContractError, check_method
 from clkit.examples import Batch, Task
+from clkit.learner import Learner
+from clkit.meta.maml import MAML
 from clkit.method import Method, stored_bytes, weighted_mean
 
 ROOT = Path(__file__).parents[1]
@@ -139,6 +141,28 @@ class HidesBytes(Cheat):
         self.snapshot = [p.detach().clone() for p in self.parameters()]
 
 
+class HidesArrays(Cheat):
+    def end_task(self, task: Task) -> None:
+        self.snapshot = task.train.take(torch.zeros(2, 3, dtype=torch.long))[0].numpy()
+
+
+class KeepsExamplesInSilence(HidesArrays):
+    def bytes_kept(self) -> int:
+        return super().bytes_kept() + self.snapshot[0].nbytes
+
+
+class Overstates(Cheat):
+    def bytes_kept(self) -> int:
+        return 10 * super().bytes_kept()
+
+
+class HidesItsBoundaries(Cheat):
+    needs = frozenset()
+
+    def end_task(self, task: Task) -> None:
+        pass
+
+
 class CountsReplicas(Cheat):
     def bytes_kept(self) -> int:
         return stored_bytes(self.parameters()) * self.draws.replicas
@@ -177,7 +201,8 @@ CHEATS = {
     contract.check_seeds: [GlobalGenerator, MixesReplicas, CountsReplicas],
     contract.check_closed_data: [KeepsAView],
     contract.check_labels: [UsesLabels],
-    contract.check_bytes: [HidesBytes],
+    contract.check_bytes: [HidesBytes, HidesArrays, KeepsExamplesInSilence, Overstates],
+    contract.check_needs: [HidesItsBoundaries],
     contract.check_meta_device: [ReadsBack, MixesDevices],
     contract.check_unseen: [PredictChanges, GuessesTheTask],
     contract.check_documentation: [Undocumented],
@@ -188,6 +213,37 @@ CHEATS = {
 def test_each_check_catches_its_cheat(check, cheat) -> None:
     with pytest.raises(ContractError):
         check(cheat)
+
+
+LEARNERS = [cls for cls in catalogue.methods().values() if issubclass(cls, Learner)]
+
+
+@pytest.mark.parametrize("cls", LEARNERS, ids=lambda cls: cls.name)
+def test_contract_of_learners(cls: type[Learner]) -> None:
+    """check_method raises ContractError where the learner breaks its contract (see the cheats below)."""
+    check_method(cls)
+
+
+class ReadsTheLoss(MAML):
+    def outer_loss(self, episode):
+        loss = super().outer_loss(episode)
+        return loss if loss.sum() > 0 else loss
+
+
+class MixesItsReplicas(MAML):
+    def outer_loss(self, episode):
+        loss = super().outer_loss(episode)
+        return loss + loss.mean()
+
+
+class NeverOff(MAML):
+    off: ClassVar[dict] = {"steps": 1}
+
+
+@pytest.mark.parametrize("cheat", [ReadsTheLoss, MixesItsReplicas, NeverOff])
+def test_a_learner_that_cheats_is_caught(cheat: type[Learner]) -> None:
+    with pytest.raises(ContractError):
+        check_method(cheat)
 
 
 def test_check_method_passes_one_that_behaves_and_names_what_is_broken() -> None:

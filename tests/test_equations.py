@@ -13,7 +13,11 @@ NAMED = re.compile(r"\beq: ([a-z0-9-]+)")
 
 def test_each_label_has_one_line_and_a_test() -> None:
     """Two lines for one label would leave open which computes it; a label without a test is unproven."""
-    lines = Counter(label for file in (ROOT / "clkit").rglob("*.py") for label in LABEL.findall(file.read_text()))
-    proved = {label for file in (ROOT / "tests").rglob("test_*.py") for label in NAMED.findall(file.read_text())}
+    lines = Counter(
+        label for file in (ROOT / "clkit").rglob("*.py") for label in LABEL.findall(file.read_text())
+    )
+    proved = {
+        label for file in (ROOT / "tests").rglob("test_*.py") for label in NAMED.findall(file.read_text())
+    }
     assert lines and max(lines.values()) == 1, [label for label, count in lines.items() if count > 1]
     assert lines.keys() <= proved, sorted(lines.keys() - proved)

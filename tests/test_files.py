@@ -110,6 +110,15 @@ def test_a_path_that_cannot_be_a_file(tmp_path, old):
 
 def test_a_folder_in_the_way(tmp_path):
     (tmp_path / "taken").mkdir()
-    with pytest.raises(ClkitError, match="could not write .*taken"):
+    with pytest.raises(ClkitError, match="taken is a folder"):
         write_text(tmp_path / "taken", "text")
     assert names(tmp_path) == ["taken"]
+
+
+def test_a_link_stays_a_link_and_a_device_a_device(tmp_path):
+    """Renaming over a link would replace it; over /dev/null it would replace the device."""
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    write_text(tmp_path / "link", "text")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "target").read_text() == "text"
+    with pytest.raises(ClkitError, match="device"):
+        write_text("/dev/null", "text")

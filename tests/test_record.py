@@ -90,7 +90,7 @@ def test_load_refuses_another_schema(tmp_path):
 def test_load_refuses_what_is_no_record(tmp_path, content):
     path = tmp_path / "broken.json"
     path.write_text(content)
-    with pytest.raises(ClkitError, match=r"broken.json is no record that can be read .*Run it again"):
+    with pytest.raises(ClkitError, match=r"broken.json is no record that can be read .*run it again"):
         Record.load(path)
 
 

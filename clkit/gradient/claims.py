@@ -24,7 +24,7 @@ from clkit.report import MEASURES, whole
 from clkit.streams import Rotated, Stream
 from clkit.training import Training, sgd
 
-STRENGTHS = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)  # of the grids, lambda of EWC
+STRENGTHS = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0, 30000.0)  # of the grids, lambda of EWC
 ARMS: dict[str, Estimator] = {"ewc": exact_fisher, "shuffled": shuffled_fisher, "uniform": uniform_fisher}
 DECAYS = (0.5, 0.9, 1.0)  # of the grid, gamma of online EWC
 BATCHES = (16, 32, 64, 100)  # of the grid, reference batch of A-GEM
@@ -161,7 +161,7 @@ def _flat(parts: Tensors) -> Tensor:
 
 @claim(
     "G1",
-    says="Keeping the gradient aligned with that of earlier tasks removes interference: forgetting falls.",
+    says="Keeping the gradient aligned with that of earlier tasks lessens interference: forgetting falls.",
     section="gradient",
     control="fine-tuning: the same gradients without the projection",
     unit="forgetting, fraction",
