@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 
+from clkit import claims
 from clkit.controls import L2, Independent, Joint
 from clkit.errors import ClkitError, UnfitError
 from clkit.loop import run
@@ -179,3 +181,11 @@ def test_independent_answers_for_a_task_not_begun_and_stays_as_it_is():
     assert torch.equal(late, method.build(task=2, own=True)(x))
     with pytest.raises(UnfitError, match="needs the task's number at test"):
         method.predict(x)
+
+
+def test_the_strength_of_l2_is_what_the_stored_grid_chose():
+    """`clkit compare l2 --grid strength=... --out clkit/results/grid_l2.json`, on validation data."""
+    (grid,) = json.loads((claims.RESULTS / "grid_l2.json").read_text())["grid"]
+    best = max(grid["tried"], key=lambda row: row["validation_accuracy"]["mean"])
+    assert grid["method"] == "l2" and grid["chosen"] == best["settings"]
+    assert float(best["settings"]["strength"]) == L2().strength
