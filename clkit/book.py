@@ -14,7 +14,7 @@ import yaml
 
 from clkit.errors import ClkitError, unknown
 from clkit.files import write_text
-from clkit.notebooks import LIMITS, copy_outputs, execute, key, sidecar, stale
+from clkit.notebooks import LIMITS, copy_outputs, execute, key, plain, sidecar, stale
 
 ROOT = Path(__file__).resolve().parent.parent
 JUPYTER_BOOK = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build"]
@@ -45,8 +45,13 @@ def build(profile: str = "quick", fresh: bool = False, jobs: int = 2, root: Path
 
 def notebooks(book: Path) -> list[Path]:
     """The notebooks in the table of contents, in its order."""
+    return [path for path in pages(book) if path.suffix == ".ipynb"]
+
+
+def pages(book: Path) -> list[Path]:
+    """The source of every page in the table of contents, in its order."""
     toc = yaml.safe_load((book / "_toc.yml").read_text(encoding="utf-8"))
-    paths = [book / f"{name}.ipynb" for name in _strings(toc)]
+    paths = [book / f"{name}{kind}" for name in _strings(toc) for kind in (".md", ".ipynb")]
     return [path for path in paths if path.exists()]
 
 
@@ -70,7 +75,8 @@ def render(book: Path, output: Path, root: Path = ROOT) -> Path:
     if done.returncode:
         mark.unlink(missing_ok=True)
         words = ("WARNING", "ERROR", "rror:")
-        lines = [line for line in (done.stdout + done.stderr).splitlines() if any(w in line for w in words)]
+        lines = plain(done.stdout + done.stderr).splitlines()
+        lines = [line for line in lines if any(word in line for word in words)]
         raise ClkitError("the pages have warnings; the last good book stays.\n" + "\n".join(lines[-20:]))
     _publish(work / "_build" / "html", output / "html")
     write_text(mark, look)

@@ -12,6 +12,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -133,12 +134,24 @@ def _cell_error(notebook: Path, output: Path, stderr: str) -> ClkitError:
     cells = executed_cells(read(output)) if output.exists() else []
     for cell in cells:
         for error in [o for o in cell.outputs if o.output_type == "error"]:
-            lines = "\n".join(f"    {line}" for line in cell.source.splitlines()[:6])
             return ClkitError(
-                f"{notebook.name}, code cell [{cell.execution_count}] failed:\n{lines}\n{error.ename}: "
+                f"{notebook.name}, code cell [{cell.execution_count}] failed{_place(error)}\n{error.ename}: "
                 f"{error.evalue}\nMend the cell and run `clkit book` again; the last good book stays."
             )
     return ClkitError(f"{notebook.name} could not be executed:\n{stderr.strip()[-1500:]}")
+
+
+def _place(error: NotebookNode) -> str:
+    """The cell's failing line and its number, from IPython's traceback."""
+    trace = plain("\n".join(error.traceback))
+    frame = re.search(r"(?:Cell In|ipython-input)(?:.*\n)+?-+> *(\d+)(.*)", trace)
+    frame = frame or re.search(r"(?:Cell In|ipython-input).*line (\d+)\n(.*)", trace)  # a syntax error
+    return f" in line {frame[1]}:\n    {frame[2].strip()}" if frame else ":"
+
+
+def plain(text: str) -> str:
+    """Text of a terminal without its colours."""
+    return re.sub(r"\x1b\[[\d;]*m", "", text)
 
 
 def clean(notebook: NotebookNode) -> NotebookNode:

@@ -95,15 +95,15 @@ class Page:
         name: str,  # of the figure, in the file name of its data
         alt: str,  # what the figure shows, with its numbers, for a reader who does not see it
         data: pd.DataFrame,  # the numbers drawn
-        command: str,  # what a reader types to get these numbers
+        command: str,  # Python that makes `data` again, in the name data
         caption: str = "",  # one or two sentences under the figure
         size: tuple[float, float] = (4.6, 3.1),  # inches of one panel
     ) -> Figure:
         """Draw the panels for a light and a dark page and write the figure's data as CSV."""
         panels = [draw] if callable(draw) else list(draw)
-        pairs = ["".join(_picture(panel, theme, alt, size) for theme in (LIGHT, DARK)) for panel in panels]
+        pairs = ["".join(_picture(panel, theme, size) for theme in (LIGHT, DARK)) for panel in panels]
         body = "".join(f'<div class="kit-panel">{pair}</div>' for pair in pairs)
-        body = f'<div class="kit-panels">{body}</div>'
+        body = f'<div class="kit-panels" role="img" aria-label="{html.escape(alt)}">{body}</div>'
         return self.frame(body, name=name, alt=alt, data=data, command=command, caption=caption)
 
     def frame(
@@ -117,10 +117,11 @@ class Page:
         write_text(Path(os.environ.get("CLKIT_FIGURE_DATA") or self.out_dir or "data") / file, text)
         link = "data:text/csv;base64," + base64.b64encode(text.encode()).decode()
         source = (
-            f'<span class="kit-source-line">Numbers: <code>{html.escape(command)}</code> · '
-            f'<a download="{file}" href="{link}">data as CSV</a></span>'
+            f'<div class="kit-source"><a download="{file}" href="{link}">The numbers as CSV</a><details>'
+            f"<summary>Python that makes them</summary>"
+            f'<pre tabindex="0"><code>{html.escape(command)}</code></pre></details></div>'
         )
-        words = f"{caption}<br>{source}" if caption else source
+        words = caption + source
         start = f'<figure class="kit-figure" id="{self.name}-{name}">'
         return Figure(f"{start}{body}<figcaption>{words}</figcaption></figure>", digest(name, data))
 
@@ -235,7 +236,7 @@ def _style(theme: Theme) -> dict[str, object]:
     }
 
 
-def _picture(draw: Draw, theme: Theme, alt: str, size: tuple[float, float]) -> str:
+def _picture(draw: Draw, theme: Theme, size: tuple[float, float]) -> str:
     with style.context(["default", _style(theme)]):  # a reader's own matplotlibrc changes nothing
         canvas = Canvas(figsize=size, layout="constrained")
         draw(canvas.subplots(), theme)
@@ -244,7 +245,7 @@ def _picture(draw: Draw, theme: Theme, alt: str, size: tuple[float, float]) -> s
     text = re.sub(r'(?<= d=")[^"]+', lambda path: _short(path[0]), stream.getvalue())  # half the bytes
     source = base64.b64encode(text.encode()).decode()
     place = 'class="only-light"' if theme is LIGHT else 'class="only-dark dark-light" style="display:none"'
-    return f'<img {place} alt="{html.escape(alt)}" src="data:image/svg+xml;base64,{source}">'
+    return f'<img {place} alt="" src="data:image/svg+xml;base64,{source}">'  # the panels have the text
 
 
 def _short(path: str) -> str:

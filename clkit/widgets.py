@@ -68,7 +68,7 @@ def player(
     *,
     name: str,  # of the figure
     alt: str,  # what it shows, with its numbers
-    command: str,  # what a reader types to get these numbers
+    command: str,  # Python that makes `data` again, in the name data
     switch: str,  # the column whose values the reader switches between
     x: str,  # the column along which the reader moves
     by: str,  # the column with one value per line
@@ -90,14 +90,16 @@ def player(
     root, key = f"{page.name}-{name}-player", _key([str(line) for line in lines], values[0])
     body = (
         f'<div class="kit-player" id="{root}">{_radios(root, switch, [str(option) for option in options])}'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(alt)}">'
+        f'<div class="kit-drawing"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(alt)}">'
         f'<g transform="translate({LEFT} {TOP})">{_axes(steps, places, list(marks), xlabel, ylabel)}'
         f'<clipPath id="{root}-clip"><rect y="-5" width="{width}" height="{height + 10}"/></clipPath>'
         f'<g clip-path="url(#{root}-clip)">{groups}</g>'
         f'<path class="kit-cursor" d="M0 0V{height}" transform="translate({width} 0)"/></g></svg>'
-        f'<div class="kit-controls"><button type="button">Play</button><label>{html.escape(xlabel)} '
-        f'<input type="range" min="0" max="{len(steps) - 1}" value="{len(steps) - 1}"> '
-        f"<span data-at>{steps[-1]:g}</span></label></div>{key}</div>"
+        f'<input type="range" aria-label="{html.escape(xlabel)}" min="0" max="{len(steps) - 1}" '
+        f'value="{len(steps) - 1}" style="margin-left: calc({LEFT / WIDTH:.2%} - 8px); '
+        f'width: calc({width / WIDTH:.2%} + 16px)"></div>'  # the middle of the thumb, 16px wide, under the cursor
+        f'<div class="kit-controls"><button type="button">Play</button><span>{html.escape(xlabel)} '
+        f"<span data-at>{steps[-1]:g}</span></span></div>{key}</div>"
     )
     content = {"places": places, "labels": [f"{step:g}" for step in steps], "values": values}
     body += _script(PLAYER, root, content)

@@ -75,7 +75,8 @@ def test_an_error_names_notebook_and_cell_and_leaves_the_last_good_book(tiny, tm
         book.build(root=tmp_path)
     message = str(error.value)
     assert "small.ipynb, code cell [3]" in message
-    assert "numbers = [1, 2]" in message and "IndexError: list index out of range" in message
+    assert "in line 2:\n    print(numbers[5])\nIndexError: list index out of range" in message
+    assert "numbers = [1, 2]" not in message
     assert page.read_bytes() == good
     assert path.read_bytes() == written and notebooks.sidecar(path).read_bytes() == outputs_before
 
@@ -117,7 +118,9 @@ def test_cleaning_joins_streams_and_drops_what_a_run_leaves():
     stream.insert(2, nbformat.v4.new_output("stream", name="stderr", text="!"))
     cell = nbformat.v4.new_code_cell("print()", outputs=stream, id="one")
     cell.metadata.update({"papermill": {"duration": 1.0}, "execution": {"time": "now"}, "tags": ["kept"]})
-    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"papermill": {"input_path": "/home/someone"}})
+    notebook = nbformat.v4.new_notebook(
+        cells=[cell], metadata={"papermill": {"input_path": "/somewhere/else"}}
+    )
     cleaned = notebooks.clean(notebook)
     assert [(o.name, o.text) for o in cleaned.cells[0].outputs] == [
         ("stdout", "ab"),
@@ -146,3 +149,22 @@ def test_the_colab_button_needs_an_address(tiny, tmp_path, address, button):
     link = "colab.research.google.com/github/a/b/blob/main/book/part/small.ipynb"
     assert (link in (page.parent / "part" / "small.html").read_text()) == button
     assert ("no public address yet" in page.read_text()) != button
+
+
+@pytest.mark.parametrize(
+    ("trace", "place"),
+    [
+        (
+            "Cell In[3], line 2\n      1 a = [1]\n----> 2 a[5]\n      3 b\n\nIndexError",
+            " in line 2:\n    a[5]",
+        ),
+        (
+            "\x1b[36mCell In[3]\x1b[39m, line 1\n    a = = 1\n        ^\nSyntaxError",
+            " in line 1:\n    a = = 1",
+        ),
+        ("no frame of the cell", ":"),
+    ],
+)
+def test_the_failing_line_is_read_from_the_traceback(trace, place):
+    error = nbformat.v4.new_output("error", ename="E", evalue="e", traceback=trace.split("\n"))
+    assert notebooks._place(error) == place

@@ -7,7 +7,10 @@ import re
 import pytest
 
 from clkit import errors
-from clkit.source import source
+from clkit.nets import Mlp
+from clkit.source import call, source
+from clkit.streams import Rotated
+from clkit.training import Training
 
 
 def test_source_has_the_lines_numbers_and_anchors_of_the_package():
@@ -27,5 +30,12 @@ def test_a_labelled_line_can_be_linked_to():
     line = inspect.getsourcelines(labelled)[1] + 1
     for made in (source(labelled), source(labelled, {"descent": "-rate"})):
         assert re.search(rf'id="test_source-{line}">.*id="eq-descent">', made.html)
+        assert "# eq:" not in made.html + made.digest and made.digest.endswith("return -rate\n")
     with pytest.raises(errors.ClkitError, match="0 lines of test_source.py hold 'gone'"):
         source(labelled, {"step": "gone"})
+
+
+def test_a_call_names_what_is_not_the_default():
+    assert call(Rotated(length=5, degrees=20)) == "clkit.Rotated()"
+    training = Training(updates=(7, 7), network=Mlp(hidden=(400, 400)))
+    assert call(training) == "clkit.Training(updates=(7, 7), network=clkit.Mlp(hidden=(400, 400)))"
