@@ -107,7 +107,8 @@ class Method:
         batch = self.widen(batch)
         optimizer.zero_grad()
         loss, pull = self.loss(batch), self.penalty(batch)
-        (loss if pull is None else loss + pull).sum().backward()
+        loss = loss if pull is None else loss + pull
+        loss.backward(torch.ones_like(loss))  # each replica's own gradient
         self.shape_grads(batch)
         optimizer.step()  # eq: step
         self.after_step(batch)

@@ -29,7 +29,8 @@ class Replay(Method):
     Reference: Chaudhry et al. (2019), On tiny episodic memories, algorithm 1, with reservoir writing;
     Vitter (1985), algorithm R.
     Needs: stored examples.
-    Keeps: 4 P + (M + 1) (4 d + 8) bytes: M examples of d inputs and a label, one slot for those turned away.
+    Keeps: 4 P + (M + 1) (4 d + 8) bytes: M examples of d inputs and a label, one slot for those turned away;
+        4 P for M = 0.
     Departs: several epochs, so an example may be kept twice. The memory is used from the first task on, not
     from the second, since no boundary is known.
     """
