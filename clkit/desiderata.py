@@ -1,4 +1,8 @@
-"""The table of one run: the seven desiderata of the review's Box 1, each by its metrics."""
+"""The table of one run: the seven desiderata of the review's Box 1, each by its metrics.
+
+Beside it the forms of Diaz-Rodriguez et al. (2018), which average over the whole accuracy matrix and not over its
+last row; the book reports the forms of `clkit.metrics`.
+"""
 
 from __future__ import annotations
 
@@ -77,3 +81,35 @@ def desiderata(
         {"number": n, "desideratum": DESIDERATA[n], "metric": metric, **interval(v).to_json(), "unit": unit}
         for n, metric, v, unit in rows
     ]
+
+
+def remembering(accuracy: ArrayLike) -> metrics.Array:
+    """REM = 1 - |min(BWT, 0)|: 1 = nothing was lost (Diaz-Rodriguez et al. 2018)."""
+    return 1 + np.minimum(metrics.backward_transfer(accuracy), 0)
+
+
+def positive_backward_transfer(accuracy: ArrayLike) -> metrics.Array:
+    """BWT+ = max(BWT, 0): what later tasks improved (Diaz-Rodriguez et al. 2018)."""
+    return np.maximum(metrics.backward_transfer(accuracy), 0)
+
+
+def accuracy_throughout(accuracy: ArrayLike) -> metrics.Array:
+    """Mean of A[i, j] over i >= j: after every task, on all tasks so far (Diaz-Rodriguez et al. 2018)."""
+    return _mean_over(matrix_of(accuracy)[:, 1:], below=0)
+
+
+def backward_transfer_throughout(accuracy: ArrayLike) -> metrics.Array:
+    """Mean of A[i, j] - A[j, j] over i > j (Diaz-Rodriguez et al. 2018); NaN for one task."""
+    after = matrix_of(accuracy)[:, 1:]
+    return _mean_over(after - np.diagonal(after, axis1=1, axis2=2)[:, None], below=-1)
+
+
+def forward_transfer_throughout(accuracy: ArrayLike) -> metrics.Array:
+    """Mean of A[i, j] over i < j, with no baseline (Diaz-Rodriguez et al. 2018); NaN for one task."""
+    return _mean_over(matrix_of(accuracy)[:, 1:].transpose(0, 2, 1), below=-1)
+
+
+def _mean_over(values: metrics.Array, below: int) -> metrics.Array:
+    """[R]: mean over the triangle on and below the diagonal number `below`."""
+    rows, columns = np.tril_indices(values.shape[1], below)
+    return values[:, rows, columns].mean(axis=1) if len(rows) else np.full(len(values), np.nan)

@@ -45,7 +45,7 @@ Weights = dict[str, Tensor]  # name of the parameter -> [R x M, ...]
 class Learner:
     """Base of the learners: the outer loop trains slow weights, the inner loop descends from them."""
 
-    inner_lr: float = 0.003  # step size of the inner loop (alpha)
+    inner_lr: float = 0.003  # step size of the inner loop (alpha), for sinusoids; label swaps want about 3
 
     name: ClassVar[str] = ""
     chapter: ClassVar[str] = "meta"

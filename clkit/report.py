@@ -120,6 +120,9 @@ def run_text(record: Record) -> str:
             f"{s:4d}  {percent({end: per[end][s] for end in NONE}, scale)}" for s in range(len(per["mean"]))
         ]
     lines += [f"{'bytes kept':18} {record.bytes_kept[-1]:,}"]
+    if record.bytes_examples:
+        lines += [f"{'of it, examples':18} {record.bytes_examples[-1]:,}"]
+    lines += [f"{'operations':18} {sum(record.flops) / sum(record.flops_plain):.2f} times plain training"]
     return "\n".join(lines)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clkit import desiderata as desiderata_module
 from clkit import metrics
 from clkit.desiderata import desiderata
 from clkit.errors import ClkitError
@@ -399,3 +400,34 @@ def test_metrics_are_light():
     code = "import sys, clkit.metrics; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
     here = Path(metrics.__file__).parents[1]
     assert subprocess.run([sys.executable, "-c", code], cwd=here).returncode == 0
+
+
+def test_the_forms_over_the_whole_matrix():
+    """On and below the diagonal .9 .95 .8 .5 .9 .7; changes .05 -.4 .1; above it .3 .1 .4."""
+    assert desiderata_module.accuracy_throughout(A) == pytest.approx([4.75 / 6])
+    assert desiderata_module.backward_transfer_throughout(A) == pytest.approx([-0.25 / 3])
+    assert desiderata_module.forward_transfer_throughout(A) == pytest.approx(
+        [0.8 / 3]
+    )  # row 0 is no part of it
+
+
+def test_remembering_and_what_was_gained():
+    """BWT = -0.15: 0.85 remembered, nothing gained; with task 1 at 0.99 in the end BWT is 0.095."""
+    gained = A.copy()
+    gained[0, 3, 0] = 0.99
+    assert desiderata_module.remembering(A) == pytest.approx([0.85])
+    assert desiderata_module.positive_backward_transfer(A) == pytest.approx([0.0])
+    assert desiderata_module.remembering(gained) == pytest.approx([1.0])
+    assert desiderata_module.positive_backward_transfer(gained) == pytest.approx([0.095])
+
+
+def test_one_task_has_no_triangle():
+    one = np.array([[[0.1], [0.8]]])
+    assert desiderata_module.accuracy_throughout(one) == pytest.approx([0.8])
+    for form in (
+        desiderata_module.backward_transfer_throughout,
+        desiderata_module.forward_transfer_throughout,
+        desiderata_module.remembering,
+        desiderata_module.positive_backward_transfer,
+    ):
+        assert np.isnan(form(one)).all()
