@@ -6,6 +6,7 @@ tasks of replica 0 first.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -67,7 +68,7 @@ def right(scores: Tensor, y: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Distribution:
+class Distribution(ABC):
     """Base of the distributions; `episode` draws tasks from it."""
 
     shots: int = 10  # K, support examples per task (per class, where there are classes)
@@ -79,21 +80,21 @@ class Distribution:
         counted("shots", self.shots)
 
     @property
+    @abstractmethod
     def shape(self) -> tuple[int, ...]:
         """Of one input."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rule(self) -> Scenario:
         """The one set of outputs that answers for every task."""
-        raise NotImplementedError
 
+    @abstractmethod
     def measure(self, scores: Tensor, y: Tensor) -> Tensor:
         """The metric of each example, [R x M, N, C] -> [R x M, N]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def episode(self, draws: Draws, tasks: int, counter: int, part: str = "train") -> Episode:
         """Number `counter` of the part "train", "validation" or "test": M = `tasks` new tasks per replica."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)

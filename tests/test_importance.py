@@ -58,7 +58,7 @@ def thirds():
     return linear(DomainIncremental((3,)), torch.tensor([0.7, 0.2, 0.1]).log().tolist())
 
 
-def close(a, b, rtol=1e-9):
+def assert_close(a, b, rtol=1e-9):
     torch.testing.assert_close(a, torch.as_tensor(b, dtype=a.dtype).expand_as(a), rtol=rtol, atol=1e-12)
 
 
@@ -69,8 +69,8 @@ def test_exact_fisher_of_softmax_regression_is_analytic():
     weight, bias = exact_fisher(net, task, rule, draws())
     x, _, _ = next(task.train.chunks(6))
     p = net(x).softmax(-1).detach()
-    close(weight, (x[..., :, None] ** 2 * (p * (1 - p))[..., None, :]).mean(1), rtol=1e-10)
-    close(bias, (p * (1 - p)).mean(1, keepdim=True), rtol=1e-10)
+    assert_close(weight, (x[..., :, None] ** 2 * (p * (1 - p))[..., None, :]).mean(1), rtol=1e-10)
+    assert_close(bias, (p * (1 - p)).mean(1, keepdim=True), rtol=1e-10)
 
 
 def test_squares_are_taken_before_the_mean():
@@ -81,7 +81,7 @@ def test_squares_are_taken_before_the_mean():
     rule, task = DomainIncremental((2,)), task_of([[1.0], [-1.0]], [0, 0])
     for estimator in (exact_fisher, empirical_fisher, sampled_fisher):
         weight, _ = estimator(linear(rule, [0.0, 0.0]), task, rule, draws())
-        close(weight, 0.25)
+        assert_close(weight, 0.25)
 
 
 @pytest.mark.parametrize("hidden", [(), (5,), (5, 4)])
@@ -133,7 +133,7 @@ def test_exact_fisher_agrees_with_one_backward_pass_per_example_and_answer(archi
             for e, g in zip(expected, grads, strict=True):
                 e += log_p[:, c].exp().detach().view(-1, *[1] * (g.dim() - 1)) * g**2 / 18
     for e, f in zip(expected, exact_fisher(net, task, rule, draws()), strict=True):
-        close(f, e)
+        assert_close(f, e)
 
 
 def test_by_layer_and_by_example_agree():
@@ -143,7 +143,7 @@ def test_by_layer_and_by_example_agree():
     x, g = (torch.randn(2, 7, width, generator=noise, dtype=DOUBLE) for width in (6, 3))
     sums = [each(net, x)[1](g) for each in (_by_layer, _by_example)]
     for a, b in zip(*sums, strict=True):
-        close(a, b)
+        assert_close(a, b)
 
 
 def test_padding_does_not_count():
@@ -154,7 +154,7 @@ def test_padding_does_not_count():
     rule, task = DomainIncremental((2,)), task_of([[1.0], [2.0], [3.0]], [0, 1, 1], sizes=(3, 2))
     for estimator in (exact_fisher, empirical_fisher, sampled_fisher):
         weight, _ = estimator(linear(rule, [0.0, 0.0]), task, rule, draws())
-        close(weight[:, 0], [[14 / 12] * 2, [5 / 8] * 2])
+        assert_close(weight[:, 0], [[14 / 12] * 2, [5 / 8] * 2])
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_replicas_do_not_depend_on_each_other(estimator):
         if len(seeds) > 1:
             assert data.train.sizes[1] < max(data.train.sizes)  # the lone replica was padded
     for together, alone in zip(*fishers, strict=True):
-        close(together[1:2], alone)
+        assert_close(together[1:2], alone)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_only_competing_outputs_count(rule, number, expected):
     """Equal scores: a softmax over all outputs would give 3/16 everywhere, importance to foreign heads."""
     net, task = linear(rule, [0.0] * 4), task_of([[1.0], [-1.0]], [rule.own(number).start] * 2, number)
     _, bias = exact_fisher(net, task, rule, draws())
-    close(bias[:, 0], expected)
+    assert_close(bias[:, 0], expected)
     for estimator in (sampled_fisher, empirical_fisher):
         _, bias = estimator(net, task, rule, draws())
         assert (bias[:, 0, torch.tensor(expected) == 0] == 0).all()
@@ -212,8 +212,8 @@ def test_empirical_fisher_uses_the_true_label():
     """eq: empirical-fisher. p = (0.7, 0.2, 0.1), y = 0: (p - e_0)^2 = (0.09, 0.04, 0.01)."""
     rule, task = DomainIncremental((3,)), task_of([[1.0], [2.0]], [0, 0])
     weight, bias = empirical_fisher(thirds(), task, rule, draws())
-    close(bias[:, 0], [0.09, 0.04, 0.01], rtol=1e-6)
-    close(weight[:, 0], [2.5 * 0.09, 2.5 * 0.04, 2.5 * 0.01], rtol=1e-6)  # mean x^2 = 2.5
+    assert_close(bias[:, 0], [0.09, 0.04, 0.01], rtol=1e-6)
+    assert_close(weight[:, 0], [2.5 * 0.09, 2.5 * 0.04, 2.5 * 0.01], rtol=1e-6)  # mean x^2 = 2.5
 
 
 def test_ablations_keep_the_sum():
@@ -227,12 +227,12 @@ def test_ablations_keep_the_sum():
     task.number = 1
     again = shuffled_fisher(net, task, rule, draws())
     for e, s, a in zip(exact, shuffled, again, strict=True):
-        close(s.flatten(1).sort(1).values, e.flatten(1).sort(1).values)
+        assert_close(s.flatten(1).sort(1).values, e.flatten(1).sort(1).values)
         assert torch.equal(s, a)
     assert not torch.equal(exact[0], shuffled[0])
     flat = torch.cat([u.flatten(1) for u in uniform], 1)
-    close(flat.sum(1), sum(e.flatten(1).sum(1) for e in exact))
-    close(flat, flat[:, :1])
+    assert_close(flat.sum(1), sum(e.flatten(1).sum(1) for e in exact))
+    assert_close(flat, flat[:, :1])
 
 
 class Noisy(nn.Module):
@@ -253,7 +253,7 @@ def test_drop_out_is_off_while_importance_is_measured():
     noisy, quiet = Noisy(0.5), Noisy(0.0)
     before = [w.detach().clone() for w in noisy.parameters()]
     for a, b in zip(*(exact_fisher(net, task, rule, draws()) for net in (noisy, quiet)), strict=True):
-        close(a, b)
+        assert_close(a, b)
     assert noisy.training and noisy.dropout.training
     assert all(torch.equal(a, w) and w.grad is None for a, w in zip(before, noisy.parameters(), strict=True))
 
@@ -266,7 +266,7 @@ def test_proximal_pull_by_hand():
     """eq: proximal-pull. w = 2, F = 3, w* = 1, k lr = 0.05: (2 + 0.05 * 3) / (1 + 0.05 * 3) = 2.15 / 1.15."""
     w = one(2.0)
     proximal_pull(w, one(3.0), one(3.0 * 1.0), strength=0.5, lr=0.1)
-    close(w[0], 2.15 / 1.15)
+    assert_close(w[0], 2.15 / 1.15)
 
 
 def test_proximal_pull_minimises_what_it_says():
@@ -275,14 +275,14 @@ def test_proximal_pull_minimises_what_it_says():
     v = one(w)
     proximal_pull(v, one(sum(f)), one(sum(a * b for a, b in zip(f, anchors, strict=True))), k, lr)
     slope = (v[0] - w) / lr + k * sum(a * (v[0] - b) for a, b in zip(f, anchors, strict=True))
-    close(slope, 0.0)
+    assert_close(slope, 0.0)
 
 
 def test_proximal_pull_of_any_strength_moves_only_weights_that_matter():
     """k -> infinity: F > 0 returns to w*, F = 0 is untouched to the bit."""
     w = [torch.tensor([[5.0, 0.1]])]
     proximal_pull(w, [torch.tensor([[2.0, 0.0]])], [torch.tensor([[2.0 * 3.0, 0.0]])], strength=1e12, lr=0.05)
-    close(w[0], [[3.0, 0.1]], rtol=1e-6)
+    assert_close(w[0], [[3.0, 0.1]], rtol=1e-6)
     assert w[0][0, 1] == torch.tensor(0.1)
 
 
@@ -298,9 +298,9 @@ def test_quadratic_penalty_of_sums_equals_a_list_of_penalties():
         single = quadratic_penalty([point], [f1 + f2], [f1 * a1 + f2 * a2], 3.0)
         values.append((many - single).detach())
         slopes.append([torch.autograd.grad(penalty.sum(), point)[0] for penalty in (many, single)])
-    close(values[0], values[1])
+    assert_close(values[0], values[1])
     for many, single in slopes:
-        close(many, single)
+        assert_close(many, single)
 
 
 def descend(lr, k, steps, *, proximal):
@@ -317,9 +317,9 @@ def descend(lr, k, steps, *, proximal):
 def test_proximal_and_explicit_pull_agree_until_the_explicit_one_diverges():
     """Both rest at (a + k F b) / (1 + k F) = 1 / (1 + k); after a few steps they differ by O(lr k F)."""
     for proximal in (True, False):
-        close(descend(0.1, 1.0, 500, proximal=proximal), 1 / 2)
+        assert_close(descend(0.1, 1.0, 500, proximal=proximal), 1 / 2)
     torch.testing.assert_close(
         descend(1e-3, 1.0, 50, proximal=True), descend(1e-3, 1.0, 50, proximal=False), atol=1e-4, rtol=0
     )
-    close(descend(0.1, 30.0, 500, proximal=True), 1 / 31)  # lr k F = 3
+    assert_close(descend(0.1, 30.0, 500, proximal=True), 1 / 31)  # lr k F = 3
     assert descend(0.1, 30.0, 500, proximal=False).abs() > 1e6
