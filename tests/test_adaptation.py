@@ -14,6 +14,7 @@ from clkit.episodes import Distribution, Episode, Shots, Sinusoids
 from clkit.learner import JointPretraining
 from clkit.nets import Build, Mlp
 from clkit.replicas import Draws
+from clkit.scenario import scenario
 from clkit.schedule import Schedule
 
 
@@ -36,6 +37,10 @@ class Parabolas(Distribution):
     test: float = 1.0
     query: float = 1.0
     metric: ClassVar[str] = "loss"
+    shape: ClassVar[tuple[int, ...]] = (1,)
+
+    def rule(self):
+        return scenario("domain", (1,))
 
     def measure(self, scores, y):
         return -(scores - y).square().sum(-1)
