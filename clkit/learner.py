@@ -29,7 +29,7 @@ from clkit.adaptation import CHUNK, adaptation, check_finite
 from clkit.episodes import Distribution, Episode, Shots, distribution
 from clkit.errors import ClkitError, UnfitError, counted, positive
 from clkit.files import write_whole
-from clkit.loop import check_device
+from clkit.loop import check_device, whole_seeds
 from clkit.method import Beats, plain, stored_bytes
 from clkit.nets import Build
 from clkit.record import Record
@@ -186,9 +186,7 @@ def run_meta(
     """
     tasks, schedule = tasks or distribution(learner.default)(), schedule or Schedule()
     counted("replicas", replicas)
-    chosen = tuple(range(replicas)) if seeds is None else tuple(seeds)
-    if not chosen or len(set(chosen)) < len(chosen):
-        raise ClkitError(f"seeds must be different numbers, at least one, not {list(chosen)}.")
+    chosen = whole_seeds(range(replicas) if seeds is None else seeds)
     check_device(device)
     learner.refuse(tasks)
     torch.set_num_threads(threads)

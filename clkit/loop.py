@@ -71,8 +71,8 @@ def run(
     counted("replicas", replicas)
     counted("chunk", chunk, zero=True)
     counted("threads", threads)
-    seeds = tuple(range(replicas)) if seeds is None else whole_seeds(seeds)
-    _check(method, stream, training, seeds, device)
+    seeds = whole_seeds(range(replicas) if seeds is None else seeds)
+    _check(method, stream, training, device)
     torch.set_num_threads(threads)
     size = 1 if not method.batched else chunk or len(seeds)
     parts = [seeds[i : i + size] for i in range(0, len(seeds), size)]
@@ -96,16 +96,17 @@ def _kinds(method: object, stream: object, training: object, dtype: object) -> N
 
 
 def whole_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
-    """Seeds as Python numbers."""
+    """Seeds as Python numbers, all different."""
     try:
-        return tuple(index(seed) for seed in seeds)
+        chosen = tuple(index(seed) for seed in seeds)
     except TypeError:
         raise ClkitError(f"seeds must be whole numbers, for example seeds=(0, 1), not {seeds!r}.") from None
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise ClkitError(f"seeds must be different numbers, at least one, not {list(chosen)}.")
+    return chosen
 
 
-def _check(method: Method, stream: Stream, training: Training, seeds: tuple[int, ...], device: str) -> None:
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise ClkitError(f"seeds must be different numbers, at least one, not {list(seeds)}.")
+def _check(method: Method, stream: Stream, training: Training, device: str) -> None:
     if training.updates and len(training.updates) != stream.length:
         raise ClkitError(f"updates names {len(training.updates)} tasks, the stream has {stream.length}.")
     check_device(device)
