@@ -88,6 +88,7 @@ def _look(book: Path, root: Path) -> str:
         root / "_config.yml",
         *sorted((book / "assets").rglob("*")),
         *sorted((book / "_ext").glob("*.py")),
+        *sorted((root / "clkit" / "assets").glob("*")),
     ]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files if path.is_file())).hexdigest()
 

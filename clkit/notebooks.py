@@ -39,13 +39,14 @@ def key(notebook: Path, profile: str, root: Path) -> str:
     """What the outputs of a notebook depend on, as a hash.
 
     Its code cells, the injected parameters, the floor of the package, the package's files of its own chapter,
-    the stored results and the lock. The paper profile, which runs copies, hashes the text cells too.
+    the stored results, the JavaScript and the lock. The paper profile, which runs copies, hashes the text cells too.
     """
     kinds = ("code",) if profile == "quick" else ("code", "markdown")
     cells = [c for c in read(notebook).cells if c.cell_type in kinds and not APART_CELLS & set(tags(c))]
     package = root / "clkit"
     files = [path for path in package.glob("*.py") if path.name not in APART]
     files += [*(package / notebook.parent.name).rglob("*.py"), *(package / "results").rglob("*.json")]
+    files += (package / "assets").glob("*.js")
     digest = hashlib.sha256(json.dumps([[c.source for c in cells], parameters(profile)]).encode())
     for path in sorted([*files, *root.glob("requirements.lock")]):
         digest.update(f"\0{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes())

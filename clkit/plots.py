@@ -57,7 +57,21 @@ DARK = Theme(
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.6)), (0, (7, 2, 1, 2)), (0, (3, 1.5)), (0, (7, 2, 1, 2, 1, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
+ASSETS = Path(__file__).parent / "assets"  # JavaScript of the interactives, and the look of the kit's parts
+STYLE = f"<style>{(ASSETS / 'kit.css').read_text(encoding='utf-8')}</style>"
+
 Draw = Callable[[Axes, Theme], None]
+
+
+def live() -> bool:
+    """True where a person runs the notebook: a kernel, and not the book's own execution or a test of it.
+
+    A figure then brings its style with it; the pages of the book have it already.
+    """
+    from IPython import get_ipython
+
+    executing = "CLKIT_EXECUTING" in os.environ or "PYTEST_VERSION" in os.environ
+    return not executing and getattr(get_ipython(), "kernel", None) is not None
 
 
 @dataclass(frozen=True)
@@ -68,7 +82,7 @@ class Figure:
     digest: str
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        return {"text/html": self.html, "text/plain": self.digest}
+        return {"text/html": STYLE + self.html if live() else self.html, "text/plain": self.digest}
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import html
 import json
-import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
-from clkit.plots import Figure, Page
+from clkit.errors import unknown
+from clkit.plots import ASSETS, LIGHT, STYLE, Figure, Page
 
 WIDTH, HEIGHT = 460, 270  # of the player's drawing, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 40
@@ -73,7 +74,9 @@ def player(
     x: str,  # the column along which the reader moves
     by: str,  # the column with one value per line
     xlabel: str,
-    ylabel: str,  # of columns mean, low, high, drawn from 0 to 100
+    ylabel: str,  # of columns mean, low, high
+    limits: tuple[float, float] = (0, 100),  # of the y axis
+    form: str = "{:.0f} %",  # of a value in the key
     marks: Sequence[float] = (),  # places along x to mark
     caption: str = "",
 ) -> Figure:
@@ -84,14 +87,14 @@ def player(
     groups, values = "", []
     for number, option in enumerate(options):
         parts = [data[(data[switch] == option) & (data[by] == line)] for line in lines]
-        drawn = "".join(_band(places, part, height, colour) for colour, part in enumerate(parts))
+        drawn = "".join(_band(places, part, height, colour, limits) for colour, part in enumerate(parts))
         groups += f'<g data-run="{number}"{" style=display:none" if number else ""}>{drawn}</g>'
-        values.append([[f"{value:.0f} %" for value in part["mean"]] for part in parts])
+        values.append([[form.format(value) for value in part["mean"]] for part in parts])
     root, key = f"{page.name}-{name}-player", _key([str(line) for line in lines], values[0])
     body = (
         f'<div class="kit-player" id="{root}">{_radios(root, switch, [str(option) for option in options])}'
         f'<div class="kit-drawing"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(alt)}">'
-        f'<g transform="translate({LEFT} {TOP})">{_axes(steps, places, list(marks), xlabel, ylabel)}'
+        f'<g transform="translate({LEFT} {TOP})">{_axes(steps, places, list(marks), xlabel, ylabel, limits)}'
         f'<clipPath id="{root}-clip"><rect y="-5" width="{width}" height="{height + 10}"/></clipPath>'
         f'<g clip-path="url(#{root}-clip)">{groups}</g>'
         f'<path class="kit-cursor" d="M0 0V{height}" transform="translate({width} 0)"/></g></svg>'
@@ -104,6 +107,33 @@ def player(
     content = {"places": places, "labels": [f"{step:g}" for step in steps], "values": values}
     body += _script(PLAYER, root, content)
     return page.frame(body, name=name, alt=alt, data=data, command=command, caption=caption)
+
+
+def computed(
+    page: Page,
+    script: str,  # clkit/assets/<script>.js, which computes while the reader drags
+    values: Mapping[str, object],  # plain numbers, texts and lists that it starts from
+    *,
+    name: str,  # of the figure
+    alt: str,  # what it shows at the start, with its numbers
+    data: pd.DataFrame,  # the numbers of the start, computed by Python
+    command: str,  # Python that makes `data` again, in the name data
+    caption: str = "",
+) -> Figure:
+    """A figure that JavaScript computes anew as its points and sliders move; no kernel."""
+    root = f"{page.name}-{name}-computed"
+    start = f"kit.start({json.dumps(script)}, document.getElementById(ID), DATA);"
+    body = f'<div class="kit-computed" id="{root}" role="group" aria-label="{html.escape(alt)}"></div>'
+    body += _script(javascript(script) + start, root, dict(values) | {"alt": alt})
+    return page.frame(body, name=name, alt=alt, data=data, command=command, caption=caption)
+
+
+def javascript(script: str) -> str:
+    """The code of an interactive: what all share, and its own."""
+    known = sorted(path.stem for path in ASSETS.glob("*.js") if path.stem != "interactive")
+    if script not in known:
+        raise unknown("interactive", script, known)
+    return "".join((ASSETS / f"{part}.js").read_text(encoding="utf-8") for part in ("interactive", script))
 
 
 def guess(
@@ -126,14 +156,6 @@ def guess(
     return Figure(body + _script(GUESS, root, [verdict for _, _, verdict in choices]), figure.digest)
 
 
-def live() -> bool:
-    """True where a person runs the notebook: a kernel, and not the book's own execution or a test of it."""
-    from IPython import get_ipython
-
-    executing = "CLKIT_EXECUTING" in os.environ or "PYTEST_VERSION" in os.environ
-    return not executing and getattr(get_ipython(), "kernel", None) is not None
-
-
 def explore(make: Callable[..., Figure], controls: dict[str, Sequence]) -> object:
     """With a kernel: a menu for each control and a button that shows `make(*values)`; ipywidgets >= 7.7."""
     import ipywidgets
@@ -144,7 +166,7 @@ def explore(make: Callable[..., Figure], controls: dict[str, Sequence]) -> objec
     def run(_: object) -> None:
         button.disabled, view.value = True, "Running …"
         try:
-            view.value = make(*(menu.value for menu in menus)).html
+            view.value = STYLE + make(*(menu.value for menu in menus)).html
         except ValueError as error:
             view.value = f"<pre>{html.escape(str(error))}</pre>"
         finally:
@@ -154,12 +176,14 @@ def explore(make: Callable[..., Figure], controls: dict[str, Sequence]) -> objec
     return ipywidgets.VBox([*menus, button, view])
 
 
-def _band(places: list[float], part: pd.DataFrame, height: int, colour: int) -> str:
+def _band(
+    places: list[float], part: pd.DataFrame, height: int, colour: int, limits: tuple[float, float]
+) -> str:
     def path(column: str) -> list[str]:
-        tops = height * (1 - part[column].clip(0, 100) / 100)
+        tops = height * (limits[1] - part[column].clip(*limits)) / (limits[1] - limits[0])
         return [f"{place:g} {top:.1f}" for place, top in zip(places, tops, strict=True)]
 
-    shade = f"var(--kit-line-{colour % 6})"
+    shade = _colour(colour)
     band = "L".join(path("low") + path("high")[::-1])
     return (
         f'<path d="M{band}Z" fill="{shade}" opacity="0.18"/>'
@@ -168,16 +192,23 @@ def _band(places: list[float], part: pd.DataFrame, height: int, colour: int) -> 
     )
 
 
-def _axes(steps: list[float], places: list[float], marks: list[float], xlabel: str, ylabel: str) -> str:
+def _axes(
+    steps: list[float],
+    places: list[float],
+    marks: list[float],
+    xlabel: str,
+    ylabel: str,
+    limits: tuple[float, float],
+) -> str:
     width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
     def text(place: str, words: str, anchor: str = "middle") -> str:
         return f'<text transform="translate({place})" text-anchor="{anchor}">{html.escape(words)}</text>'
 
     drawn = text(f"{width / 2:g} {height + 34}", xlabel) + text(f"-34 {height / 2:g}) rotate(-90", ylabel)
-    for value in range(0, 101, 20):
-        y = height * (1 - value / 100)
-        drawn += f'<path class="kit-grid" d="M0 {y:g}H{width}"/>' + text(f"-6 {y + 4:g}", str(value), "end")
+    for fifth in range(6):
+        value, y = limits[0] + (limits[1] - limits[0]) * fifth / 5, height * (1 - fifth / 5)
+        drawn += f'<path class="kit-grid" d="M0 {y:g}H{width}"/>' + text(f"-6 {y + 4:g}", f"{value:g}", "end")
     for mark in marks:
         x = width * (mark - steps[0]) / (steps[-1] - steps[0])
         drawn += f'<path class="kit-mark" d="M{x:.1f} 0V{height}"/>'
@@ -187,10 +218,15 @@ def _axes(steps: list[float], places: list[float], marks: list[float], xlabel: s
     return drawn
 
 
+def _colour(number: int) -> str:
+    """A colour of the page, or that of a light page where there is none: in Jupyter, on Colab."""
+    return f"var(--kit-line-{number % 6}, {LIGHT.lines[number % 6]})"
+
+
 def _key(lines: list[str], values: list[list[str]]) -> str:
     entries = ""
     for number, line in enumerate(lines):
-        stroke = f'stroke="var(--kit-line-{number % 6})" stroke-width="2.5"'
+        stroke = f'stroke="{_colour(number)}" stroke-width="2.5"'
         dash = f'<path d="M0 5H34" {stroke} stroke-dasharray="{DASHES[number % 6]}"/>'
         sample = f'<svg width="34" height="10" aria-hidden="true">{dash}</svg>'
         entries += f"<li>{sample} {html.escape(line)} <b data-value>{values[number][-1]}</b></li>"
@@ -211,10 +247,11 @@ def _sketch(heights: Sequence[float]) -> str:
     )
     return (
         '<svg viewBox="0 0 100 55" aria-hidden="true"><path class="kit-grid" d="M5 3V50H97"/>'
-        f'<polyline points="{points}" fill="none" stroke="var(--kit-line-0)" stroke-width="2.5"/></svg>'
+        f'<polyline points="{points}" fill="none" stroke="{_colour(0)}" stroke-width="2.5"/></svg>'
     )
 
 
 def _script(code: str, root: str, data: object) -> str:
-    text = code.replace("ID", json.dumps(root)).replace("DATA", json.dumps(data, separators=(",", ":")))
+    content = json.dumps(data, separators=(",", ":"))
+    text = re.sub(r"\b(ID|DATA)\b", lambda name: json.dumps(root) if name[0] == "ID" else content, code)
     return f"<script>{text.replace('</', '<' + chr(92) + '/')}</script>"

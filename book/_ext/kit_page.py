@@ -7,6 +7,8 @@ from pathlib import Path
 
 from docutils import nodes
 
+from clkit import plots
+
 PLACEHOLDER = "https://github.com/OWNER/REPO"
 NO_ADDRESS = (
     "The repository of this book has no public address yet, so its pages carry no *Open in Colab* button. "
@@ -23,6 +25,11 @@ def launch_buttons(app, config):
         for name in ("launch_buttons", "use_repository_button", "use_issues_button", "repository_url"):
             options.pop(name, None)
     config.myst_substitutions["colab_notice"] = NO_ADDRESS if unset else ADDRESS
+
+
+def add_assets(app, config):
+    """The look of figures comes with the package, for pages and for notebooks alike."""
+    config.html_static_path.append(str(plots.ASSETS))
 
 
 def drop_thebe(app, pagename, templatename, context, doctree):
@@ -55,6 +62,7 @@ def foot(app, doctree):
 
 def setup(app):
     app.connect("config-inited", launch_buttons)
+    app.connect("config-inited", add_assets)
     app.connect("doctree-read", foot)
     app.connect("html-page-context", drop_thebe, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,14 +1,9 @@
 """The built book in headless Chromium, opened from the disk as a reader opens it."""
 
-import os
-import shutil
-
 import pytest
 
 from clkit import book, notebooks
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-INSTALL = "no Chromium: apt-get install chromium (Debian, Ubuntu), brew install --cask chromium (macOS)"
 BOOK = book.ROOT / "book"
 PAGES = [path.relative_to(BOOK).with_suffix("").as_posix() for path in book.pages(BOOK)] + ["search"]
 SECTION = "tug_of_war/catastrophic_forgetting"
@@ -20,20 +15,6 @@ WIDER = """[...document.querySelectorAll('article [class*="kit-"]')]
   .map(e => `${e.className}: ${e.scrollWidth} > ${e.clientWidth}`)"""
 
 pytestmark = pytest.mark.xdist_group("page")  # one build and one browser serve all
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    if CHROMIUM is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(INSTALL)
-        pytest.skip(INSTALL)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

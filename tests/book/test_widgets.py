@@ -65,7 +65,7 @@ def test_a_guess_hides_the_figure_and_keeps_its_digest(tmp_path):
 
 
 def test_a_test_is_not_live():
-    assert not widgets.live()
+    assert not plots.live()
 
 
 def test_exploring_computes_with_the_chosen_values_and_shows_errors():
@@ -79,7 +79,7 @@ def test_exploring_computes_with_the_chosen_values_and_shows_errors():
     assert not any(type(child) is ipywidgets.Output for child in box.children)
     word.value = "b"
     button.click()
-    assert view.value == "b1" and not button.disabled
+    assert view.value == plots.STYLE + "b1" and not button.disabled
     number.value = 2
     button.click()
     assert view.value == "<pre>number &lt; 2, please.</pre>" and not button.disabled
