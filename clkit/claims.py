@@ -21,7 +21,7 @@ from clkit.files import write_text
 from clkit.metrics import Interval, interval
 from clkit.record import versions
 
-CHAPTERS = ("tug_of_war", "gradient", "modular", "memory", "meta")
+CHAPTERS = ("tug_of_war", "gradient", "modular", "memory", "meta", "whole")
 RESULTS = Path(__file__).parent / "results"
 SCHEMA = 1
 FEWEST = 10  # replicas of a stored result

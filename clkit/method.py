@@ -43,7 +43,7 @@ class Beats:
     ablation: Any  # the method without just the ingredient that is said to matter
     stream: Any  # Stream, or a distribution of tasks
     metric: str  # a function of clkit.metrics of the accuracy array
-    training: dict[str, Any]  # arguments of clkit.run.Training (or Schedule)
+    training: dict[str, Any]  # arguments of clkit.training.Training (or Schedule)
     lower: bool = False  # is a smaller metric better?
     after: int = 1  # of episodic learners: the inner steps after which the metric counts
 

@@ -49,7 +49,7 @@ class AGEM(Method):
     g <- g - (g.r / r.r) r where g.r < 0: the nearest vector to the gradient g that does not oppose r, the
     gradient of the mean loss on examples drawn from those stored of all earlier tasks.
 
-    Reference: Chaudhry et al. (2019), equation 11.
+    Reference: Chaudhry et al. (2019a), equation 11.
     Needs: task boundaries, stored examples.
     Keeps: 4 P + (tasks ended) per_task (4 D + 8) bytes: D numbers and a label for each example.
     Departs: draws the examples of a task at its end, uniformly and not so many per class (where a task has

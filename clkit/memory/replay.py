@@ -26,7 +26,7 @@ class Replay(Method):
     uniformly and without replacement; only then is B written to it. The memory is a uniform sample of all
     presentations of the whole stream, so it needs neither task boundaries nor labels.
 
-    Reference: Chaudhry et al. (2019), On tiny episodic memories, algorithm 1, with reservoir writing;
+    Reference: Chaudhry et al. (2019b), On tiny episodic memories, algorithm 1, with reservoir writing;
     Vitter (1985), algorithm R.
     Needs: stored examples.
     Keeps: 4 P + (M + 1) (4 d + 8) bytes: M examples of d inputs and a label, one slot for those turned away;

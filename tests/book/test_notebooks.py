@@ -180,7 +180,7 @@ def test_every_figure_has_a_description_with_numbers(path):
     figures = FIGURE.findall(page)
     assert figures and len(figures) == page.count("<figure")
     for name, body in figures:
-        words = re.findall(r'role="img" aria-label="([^"]*)"', body)
+        words = re.findall(r'role="(?:img|group)" aria-label="([^"]*)"', body)
         assert len(words) == 1, f"figure {name} needs one description, it has {len(words)}"
         assert len(words[0].split()) >= 8 and re.search(r"\d", words[0]), f"figure {name}: {words[0]!r}"
         assert all('alt=""' in picture for picture in re.findall(r"<img [^>]*>", body)), (

@@ -1,0 +1,91 @@
+"""Losses of a few weights, on which every step of gradient descent can be drawn, and computed in closed form.
+
+Weights are float64 arrays [..., P]; the book draws P = 2. Task 1 is the old task, task 2 the new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from clkit.errors import ClkitError, counted, positive
+
+Array = NDArray[np.float64]
+Rule = Callable[[Array], Array]  # weights [..., P] -> direction [..., P], against which the step goes
+
+
+@dataclass(frozen=True, eq=False)
+class Bowl:
+    """A quadratic loss, L(w) = 1/2 (w - m)^T A (w - m)."""
+
+    curvature: Array  # A [P, P], the Hessian: symmetric, positive definite
+    minimum: Array  # m [P]
+
+    def __post_init__(self) -> None:
+        if not np.array_equal(self.curvature, self.curvature.T) or np.linalg.eigvalsh(self.curvature)[0] <= 0:
+            raise ClkitError(
+                "curvature must be symmetric with positive eigenvalues, else it has no lowest point."
+            )
+
+    def loss(self, w: Array) -> Array:
+        """L at weights [..., P]."""
+        away = w - self.minimum
+        return 0.5 * (away * (away @ self.curvature)).sum(-1)  # eq: bowl-loss
+
+    def gradient(self, w: Array) -> Array:
+        """A (w - m) at weights [..., P]; its negative is the pull of the task."""
+        return (w - self.minimum) @ self.curvature  # eq: bowl-gradient
+
+    def after(self, steps: int, start: Array, lr: float) -> Array:
+        """Where gradient descent stands after `steps` updates, without taking them."""
+        shrink = np.linalg.matrix_power(np.eye(len(start)) - lr * self.curvature, steps)
+        return self.minimum + shrink @ (start - self.minimum)  # eq: bowl-closed-form
+
+    def largest_lr(self) -> float:
+        """The step size from which on gradient descent no longer comes to rest."""
+        return float(2 / np.linalg.eigvalsh(self.curvature)[-1])  # eq: bowl-largest-lr
+
+
+def total(*bowls: Bowl) -> Bowl:
+    """The sum of bowls: itself a bowl, but for a constant; its minimum is where their pulls cancel."""
+    curvature = np.sum([bowl.curvature for bowl in bowls], axis=0)
+    pulls = np.sum([bowl.curvature @ bowl.minimum for bowl in bowls], axis=0)
+    return Bowl(curvature, np.linalg.solve(curvature, pulls))  # eq: bowls-balance
+
+
+def descend(rule: Rule, start: ArrayLike, lr: float, steps: int) -> Array:
+    """The path [steps + 1, ..., P] of `steps` updates against the direction that the rule gives."""
+    positive("lr", lr)
+    counted("steps", steps, zero=True)
+    path = [np.asarray(start, dtype=np.float64)]
+    for _ in range(steps):
+        path.append(path[-1] - lr * rule(path[-1]))  # eq: bowl-step
+    return np.stack(path)
+
+
+def visit(bowls: Sequence[Bowl], order: ArrayLike, start: ArrayLike, lr: float) -> Array:
+    """The path [steps + 1, R, P] of updates on one task at a time; order [R, steps] numbers the tasks from 0."""
+    positive("lr", lr)
+    tasks = np.asarray(order)
+    path = [np.tile(np.asarray(start, dtype=np.float64), (len(tasks), 1))]
+    for present in tasks.T:
+        pulls = np.stack([bowl.gradient(path[-1]) for bowl in bowls])  # [tasks, R, P]
+        path.append(path[-1] - lr * pulls[present, np.arange(len(tasks))])  # eq: bowls-in-turn
+    return np.stack(path)
+
+
+def spring(curvature: Array, at: Array, strength: float = 1.0) -> Bowl:
+    """What EWC adds to the loss of the new task: a pull back to where the old one ended, w*."""
+    positive("strength", strength, zero=True)
+    return Bowl(strength * curvature, at)  # eq: bowl-spring
+
+
+def project(gradient: Array, reference: Array) -> Array:
+    """A-GEM in numpy: takes out of gradients [..., P] what opposes the references, g - (g.r / r.r) r where g.r < 0."""
+    inner, square = ((reference * other).sum(-1, keepdims=True) for other in (gradient, reference))
+    opposed = (inner < 0) & (square > 0)
+    share = np.divide(inner, square, out=np.zeros_like(inner), where=opposed)  # eq: bowl-projection
+    return gradient - share * reference

@@ -1,0 +1,1 @@
+"""What only a comparison of all chapters can show."""

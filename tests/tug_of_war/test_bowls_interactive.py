@@ -1,0 +1,112 @@
+"""The two bowls that the page computes while the reader drags, against `clkit.bowls`."""
+
+import random
+
+import numpy as np
+import pytest
+
+from clkit.bowls import Bowl, descend, project, spring, total, visit
+
+SEQUENTIAL, JOINT, IN_TURN, EWC, DIAGONAL, AGEM = range(6)
+
+
+def task(chance):
+    a, b, c = chance.uniform(0.5, 2), chance.uniform(-1, 1), chance.uniform(0.5, 1.5)  # A = C C^T
+    curvature = [[a * a, a * b], [a * b, b * b + c * c]]
+    return {"curvature": curvature, "minimum": [chance.uniform(-2, 2), chance.uniform(-2, 2)]}
+
+
+def settings(seed):
+    """Every method at least three times; the step size such that some paths diverge, as the slider allows."""
+    chance = random.Random(seed)
+    return {
+        "tasks": [task(chance), task(chance)],
+        "start": [chance.uniform(-3, 3), chance.uniform(-2, 2)],
+        "lr": chance.uniform(0.02, 0.6),
+        "steps": chance.randint(1, 20),
+        "method": seed % 6,
+        "strength": chance.uniform(0, 4),
+    }
+
+
+TWENTY = [settings(seed) for seed in range(20)]
+
+
+def bowls(s):
+    return [Bowl(np.array(task["curvature"]), np.array(task["minimum"])) for task in s["tasks"]]
+
+
+def second_phase(s, old, new, w):
+    """The rule for task 2, after task 1 has ended at w."""
+    if s["method"] == AGEM:
+        return lambda v: project(new.gradient(v), old.gradient(v))
+    if s["method"] in (EWC, DIAGONAL):
+        kept = np.diag(np.diag(old.curvature)) if s["method"] == DIAGONAL else old.curvature
+        return total(new, spring(kept, w, s["strength"])).gradient
+    return new.gradient
+
+
+def path(s):
+    (old, new), steps = bowls(s), s["steps"]
+    if s["method"] == JOINT:
+        return descend(total(old, new).gradient, s["start"], s["lr"], 2 * steps)
+    if s["method"] == IN_TURN:
+        return visit((old, new), [[0, 1] * steps], s["start"], s["lr"])[:, 0]
+    first = descend(old.gradient, s["start"], s["lr"], steps)
+    second = descend(second_phase(s, old, new, first[-1]), first[-1], s["lr"], steps)
+    return np.concatenate([first, second[1:]])
+
+
+def limit(s):
+    old, new = bowls(s)
+    if s["method"] in (IN_TURN, AGEM):
+        return None
+    if s["method"] == JOINT:
+        return total(old, new).largest_lr()
+    kept = np.diag(np.diag(old.curvature)) if s["method"] == DIAGONAL else old.curvature
+    after = new if s["method"] == SEQUENTIAL else total(new, spring(kept, old.minimum, s["strength"]))
+    return min(old.largest_lr(), after.largest_lr())
+
+
+def close(found, expected):
+    return np.allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_it_computes_what_the_package_computes_on_twenty_settings(javascript):
+    for s, found in zip(TWENTY, javascript("bowls", TWENTY), strict=True):
+        expected, both = path(s), bowls(s)
+        assert close(found["path"], expected), s
+        assert close(found["pulls"], [-bowl.gradient(expected) for bowl in both]), s
+        assert close(found["losses"], [bowl.loss(expected) for bowl in both]), s
+        assert close(found["balance"], total(*both).minimum), s
+        assert found["limit"] == (None if limit(s) is None else pytest.approx(limit(s), rel=1e-6)), s
+        steps = np.diff(expected, axis=0)
+        assert close(s["lr"] * np.array(found["moves"][:-1]), steps), s
+        assert len(found["moves"]) == len(expected)
+
+
+def test_a_number_by_hand(javascript):
+    # L1 = w1^2 + w2^2 / 2 about (0, 0), L2 = w1^2 / 2 + w2^2 about (2, 2); start (1, 0), step size 0.5. The pulls
+    # are (-2, 0) and (1, 4), their sum (-1, 4); a joint step leads to (0.5, 2). Balance: 3 w1 = 2, 3 w2 = 4.
+    two = [
+        {"curvature": [[2, 0], [0, 1]], "minimum": [0, 0]},
+        {"curvature": [[1, 0], [0, 2]], "minimum": [2, 2]},
+    ]
+    s = {"tasks": two, "start": [1, 0], "lr": 0.5, "steps": 1, "method": JOINT, "strength": 1}
+    (found,) = javascript("bowls", [s])
+    assert [found["pulls"][0][0], found["pulls"][1][0], found["moves"][0]] == [[-2, 0], [1, 4], [-1, 4]]
+    assert found["path"][1] == [0.5, 2]
+    assert [found["losses"][0][0], found["losses"][1][0]] == [1, 4.5]
+    assert found["balance"] == pytest.approx([2 / 3, 4 / 3]) and found["limit"] == pytest.approx(2 / 3)
+
+
+def test_a_spring_without_strength_is_plain_training_and_every_second_phase_begins_where_task_1_ended(
+    javascript,
+):
+    plain, loose = ([s | {"method": m, "strength": 0} for s in TWENTY] for m in (SEQUENTIAL, EWC))
+    pairs = zip(javascript("bowls", plain), javascript("bowls", loose), strict=True)
+    assert all(close(a["path"], b["path"]) for a, b in pairs)
+    for method in (SEQUENTIAL, EWC, DIAGONAL, AGEM):
+        cases = [s | {"method": method} for s in TWENTY]
+        for s, a, b in zip(TWENTY, javascript("bowls", plain), javascript("bowls", cases), strict=True):
+            assert close(a["path"][: s["steps"] + 1], b["path"][: s["steps"] + 1])
