@@ -48,7 +48,7 @@ def with_interval(value: Interval, unit: str = "") -> str:
     if not np.isfinite(value.mean):
         return "n/a"
     half = 0.0 if value.high is None else value.high - value.mean
-    if half == 0:
+    if half <= 1e-9 * abs(value.mean):  # nothing but rounding
         return f"{value.mean:.3g}{unit}".replace("-", "−")
     digits = max(0, -floor(log10(float(f"{half:.1g}"))))  # 0.096 is shown as 0.1
     mean = round(value.mean, digits) + 0.0  # no -0

@@ -21,9 +21,9 @@ from packaging.version import Version
 from clkit import cli
 
 ROOT = Path(__file__).resolve().parent.parent
-BOOK = ("book.py", "notebooks.py", "source.py", "widgets.py")
+BOOK = ("book.py", "notebooks.py", "plots.py", "references.py", "source.py", "widgets.py")
 EXTRA_OF = {**dict.fromkeys(BOOK, "book"), "sweep.py": "cluster"}  # files of clkit that an extra must serve
-CHAPTERS = ("tug_of_war", "gradient", "modular", "memory", "meta")
+CHAPTERS = ("tug_of_war", "gradient", "modular", "memory", "meta", "whole")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 PINS = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
@@ -237,6 +237,9 @@ def test_every_method_file_has_its_own_test_file() -> None:
 def test_every_test_file_of_a_chapter_proves_a_file_of_it() -> None:
     proofs = [p for chapter in CHAPTERS for p in (ROOT / "tests" / chapter).glob("test_*.py")]
     proved = {p: ROOT / "clkit" / p.parent.name / p.name.removeprefix("test_") for p in proofs}
+    for p in proofs:
+        if p.stem.endswith("_interactive"):  # proves the JavaScript that a page of the chapter brings
+            proved[p] = ROOT / "clkit" / "assets" / f"{p.stem[len('test_') : -len('_interactive')]}.js"
     assert not [p for p, source in proved.items() if not source.exists()]
 
 

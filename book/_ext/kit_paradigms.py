@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 INK, SOFT = "currentColor", "color-mix(in srgb, currentColor 32%, transparent)"
 TASKS = tuple(f"var(--kit-line-{number})" for number in range(3))
@@ -58,7 +59,9 @@ def shuffled() -> str:
     order = (0, 2, 1, 1, 0, 2, 2, 1, 0, 0, 1, 2)
     box = f'<rect x="12" y="42" width="66" height="92" rx="6" fill="none" stroke="{INK}" stroke-width="1.2"/>'
     examples = "".join(token(t, 26 + 19 * (i % 3), 57 + 21 * (i // 3)) for i, t in enumerate(order))
-    return box + examples + arrow("M82 88H112") + network(126, 88) + words("one shuffled set", 45, 152)
+    return (
+        box + examples + arrow("M82 88H112") + network(126, 88) + words("one shuffled set", 4, 152, "start")
+    )
 
 
 def stream(y: float, task: int = 2) -> str:
@@ -108,47 +111,94 @@ def meta() -> str:
         parts += [token(t, 108 + 26 * i, y) for i, t in enumerate(order)]
         parts += [arrow(f"M{116 + 26 * i} {y}h8") for i in range(2)]
         parts.append(arrow(f"M62 76C78 76 80 {y} 94 {y}"))
-    box = f'<rect x="14" y="62" width="46" height="28" rx="6" fill="var(--kit-soft)" stroke="{INK}" stroke-width="1.2"/>'
+    box = f'<rect x="14" y="62" width="46" height="28" rx="6" fill="var(--kit-soft)" stroke="{INK}"/>'
     back = arrow("M172 76H206C222 76 222 150 206 150H50C37 150 37 120 37 96")
     labels = words("start", 37, 80) + words("inner loops", 134, 14) + words("outer loop", 124, 168)
     return "".join(parts) + box + back + labels
 
 
+class Panel(NamedTuple):
+    """One paradigm."""
+
+    letter: str
+    name: str
+    text: str
+    alt: str  # what the drawing shows
+    draw: Callable[[], str]
+
+
 PANELS = (
-    ("A", "Shuffled data", "All tasks are learned at once. Nothing is forgotten, because nothing is ever absent.", shuffled),
-    ("B", "Gradient-based", "Tasks come one after the other. What earlier tasks depend on is held in place.", guarded),
-    ("C", "Modular", "Each task has weights of its own. It may use those of earlier tasks, and cannot change them.", modular),
-    ("D", "Memory", "A few examples, or codes of them, are kept and learned again beside the new ones.", memory),
-    ("E", "Meta-learning", "An outer loop over many sequences learns how to learn the next one.", meta),
-)  # fmt: skip
+    Panel(
+        "A",
+        "Shuffled data",
+        "All tasks are learned at once. Nothing is forgotten, because nothing is ever absent.",
+        "A box holds twelve examples of three tasks in mixed order; an arrow leads from it to one network.",
+        shuffled,
+    ),
+    Panel(
+        "B",
+        "Gradient-based",
+        "Tasks come one after the other. What earlier tasks depend on is held in place.",
+        "Three tasks follow each other in time. Of one network, some connections are thick in the colour of "
+        "task 1, others in that of task 2; the rest are thin.",
+        guarded,
+    ),
+    Panel(
+        "C",
+        "Modular",
+        "Each task has weights of its own. It may use those of earlier tasks, and cannot change them.",
+        "Three tasks follow each other in time. Under each stands a column of units of its own; dashed lines "
+        "lead from columns 1 and 2 to the column after them.",
+        modular,
+    ),
+    Panel(
+        "D",
+        "Memory",
+        "A few examples, or codes of them, are kept and learned again beside the new ones.",
+        "Three tasks follow each other in time. Six examples of tasks 1 and 2 are written into a memory; arrows "
+        "lead from it and from task 3 into one network.",
+        memory,
+    ),
+    Panel(
+        "E",
+        "Meta-learning",
+        "An outer loop over many sequences learns how to learn the next one.",
+        "From one start, arrows lead to three sequences of tasks, the inner loops; an arrow leads from their ends "
+        "back to the start, the outer loop.",
+        meta,
+    ),
+)
 
 HEAD = (
     '<svg width="0" height="0" aria-hidden="true" style="position:absolute"><defs>'
     '<marker id="kit-head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
     f'<path d="M0 0L8 4L0 8z" fill="{INK}"/></marker></defs></svg>'
 )
+CAPTION = (
+    "Five ways to learn several tasks, after Figure 1 of the review. "
+    "A disc, a square and a triangle are examples of three tasks."
+)
 
 
-def panel(letter: str, name: str, text: str, draw) -> str:
-    """One paradigm: its drawing, which the words beside it describe."""
-    drawing = f'<svg viewBox="0 0 240 184" aria-hidden="true">{draw()}</svg>'
-    return f"<div>{drawing}<p><b>{letter}. {name}.</b> {text}</p></div>"
+def figure(panels: Sequence[Panel], caption: str = "") -> str:
+    """The drawings, each with its words."""
+    body = "".join(
+        f'<div><svg viewBox="0 0 240 184" role="img" aria-label="{p.alt}">{p.draw()}</svg>'
+        f"<p><b>{p.letter}. {p.name}.</b> {p.text}</p></div>"
+        for p in panels
+    )
+    words = f"<figcaption>{caption}</figcaption>" if caption else ""
+    return f'<figure class="kit-paradigms">{HEAD}<div>{body}</div>{words}</figure>'
 
 
 def paradigms(book: Path) -> str:
     """All five."""
-    body = "".join(panel(*parts) for parts in PANELS)
-    caption = "Five ways to learn several tasks, after Figure 1 of the review. A disc, a square and a triangle are examples of three tasks."
-    return f'<figure class="kit-paradigms">{HEAD}<div>{body}</div><figcaption>{caption}</figcaption></figure>'
+    return figure(PANELS, CAPTION)
 
 
-def one(letter: str):
+def one(panel: Panel) -> Callable[[Path], str]:
     """The paradigm of one chapter."""
-
-    def draw(book: Path) -> str:
-        return f'<figure class="kit-paradigms">{HEAD}<div>{panel(*next(p for p in PANELS if p[0] == letter))}</div></figure>'
-
-    return draw
+    return lambda book: figure([panel])
 
 
-FIGURES = {"paradigms": paradigms} | {f"paradigm-{p[0]}": one(p[0]) for p in PANELS}
+FIGURES = {"paradigms": paradigms} | {f"paradigm-{panel.letter}": one(panel) for panel in PANELS}

@@ -54,14 +54,14 @@ def result(id: str) -> dict[str, Any]:
 def measured(name: str, rawtext: str, text: str, lineno: int, inliner, options=None, content=None):
     """{measured}`G1`: the effect of a claim; {measured}`G1 learned: agem`: what it reports beside it, in percent.
 
-    {measured}`L5 nats loss ...` gives a number in a unit of its own.
+    {measured}`W1 points ...` and {measured}`T2 updates ...` give it in another unit.
     """
     id, _, rest = text.partition(" ")
     stored = result(id)
     if not rest:
         shown = amount(stored["own"], claims.find(id).unit)
-    elif rest.startswith("nats "):
-        shown = tables.with_interval(of(stored["reported"][rest.removeprefix("nats ")]), "\u00a0nats")
+    elif rest.startswith("points "):
+        shown = tables.percent(of(stored["reported"][rest.removeprefix("points ")]), "\u00a0points")
     elif rest.startswith("updates "):
         shown = tables.with_interval(of(stored["reported"][rest.removeprefix("updates ")]), "\u00a0updates")
     else:
@@ -77,9 +77,18 @@ def claims_table(book: Path) -> str:
         smallest = "exactly 0" if claims.find(row["id"]).exact else least(row)
         effect = amount(stored["own"], row["unit"])
         said = f"{escape(row['says'])} *Against:* {escape(row['control'])}."
-        cells = [row["id"], said, effect, smallest, f"**{row['verdict']}**", f"{{doc}}`/{row['section']}/index`"]
+        cells = [
+            row["id"],
+            said,
+            effect,
+            smallest,
+            f"**{row['verdict']}**",
+            f"{{doc}}`/{row['section']}/index`",
+        ]
         rows.append(cells)
-    return table(("", "The review says, in our words", "Effect", "Counts from", "Verdict", "Chapter"), rows)
+    return table(
+        ("claim", "The review says, in our words", "Effect", "Counts from", "Verdict", "Chapter"), rows
+    )
 
 
 def least(row: dict[str, Any]) -> str:
@@ -134,7 +143,8 @@ def numbers(book: Path) -> str:
     command = html.escape('from clkit import claims\n\nresult = claims.measure("W1")')
     return (
         f'<div class="kit-source"><a download="whole-desiderata.csv" href="{link}">All metrics as CSV</a>'
-        f'<details><summary>Python that makes them</summary><pre tabindex="0"><code>{command}</code></pre></details></div>'
+        "<details><summary>Python that makes them</summary>"
+        f'<pre tabindex="0"><code>{command}</code></pre></details></div>'
     )
 
 
@@ -146,7 +156,14 @@ def learners(book: Path) -> str:
         cost = stored[f"label_swap: operations in training, {name}"]["mean"] / 1e9
         size = stored[f"label_swap: bytes kept, {name}"]["mean"]
         rows.append([f"`{name}`", *(tables.percent(of(p), "") for p in part), f"{size:,.0f}", f"{cost:.1f}"])
-    head = ("learner", "before", "after 1 step", "after 10 steps", "bytes kept", "operations in training, 10⁹")
+    head = (
+        "learner",
+        "before",
+        "after 1 step",
+        "after 10 steps",
+        "bytes kept",
+        "operations in training, 10⁹",
+    )
     return table(head, rows, "---:")
 
 
@@ -161,7 +178,9 @@ def to_come(book: Path) -> str:
     for chapter in CHAPTERS:
         keys = list(dict.fromkeys(work.key for work in works if work.chapter == chapter))
         if keys:
-            rows.append([escape(title(book, chapter)), str(len(keys)), "; ".join(f"{{cite:t}}`{k}`" for k in keys)])
+            rows.append(
+                [escape(title(book, chapter)), str(len(keys)), "; ".join(f"{{cite:t}}`{k}`" for k in keys)]
+            )
     return table(("chapter", "works", "to come"), rows)
 
 

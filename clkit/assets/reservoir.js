@@ -55,7 +55,7 @@ kit.interactive("reservoir", {
     function bars(found) {
       var most = Math.max(2, Math.max.apply(null, found.reservoir.concat(found.expected)));
       var p = kit.plot(kit.element(panels, "div", { class: "kit-panel" }), {
-        x: [0.4, tasks + 0.6], y: [0, 1.1 * most], width: 310, height: 230, xlabel: "task", ylabel: "in the reservoir",
+        x: [0.4, tasks + 0.6], y: [0, 1.1 * most], height: 250, xlabel: "task", ylabel: "in the reservoir",
         label: "Examples in the reservoir by task, held and expected: " + found.reservoir.map(function (count, t) {
           return t + 1 + ": " + count + " and " + found.expected[t].toFixed(1);
         }).join(", ")
@@ -71,13 +71,13 @@ kit.interactive("reservoir", {
       var n = seen.get(), sizes = data.streams[stream.get()];
       var found = compute({ capacity: capacity.get(), seen: n, sizes: sizes, draw: draw.get() - 1 });
       function held(counts) { return counts.filter(function (count) { return count; }).length; }
-      var begun = found.expected.filter(function (count) { return count; }).length;
+      var begun = found.expected.filter(function (count) { return count; }).length, none = found.missing[0];
       panels.textContent = "";
       boxes("Reservoir", found.reservoir);
       boxes("Ring buffer: the last M", found.ring);
       bars(found);
       write([(100 * Math.min(1, capacity.get() / n)).toPrecision(3) + " %", found.expected[0].toFixed(1), found.reservoir[0],
-        (100 * found.missing[0]).toPrecision(2) + " %", held(found.reservoir) + " of " + begun, held(found.ring) + " of " + begun]);
+        0 < none && none < 1e-4 ? "below 0.01 %" : (100 * none).toPrecision(2) + " %", held(found.reservoir) + " of " + begun, held(found.ring) + " of " + begun]);
     }
     show();
   }

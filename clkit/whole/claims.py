@@ -18,8 +18,13 @@ from clkit.report import forward_transfer
 from clkit.streams import Rotated, Split, Stream
 from clkit.training import Training
 
-EVERY, POINTS = 10, 5  # updates between two looks at the accuracies; looks after a task's start that count as fast
-ROOM = {"icarl": {"capacity": 50}}  # its default would leave some of the 50 classes in tasks without an exemplar
+EVERY, POINTS = (
+    10,
+    5,
+)  # updates between two looks at the accuracies; looks after a task's start that count as fast
+ROOM = {
+    "icarl": {"capacity": 50}
+}  # its default would leave some of the 50 classes in tasks without an exemplar
 STREAMS: dict[str, tuple[Stream, Training]] = {
     "task": (Rotated(scenario="task"), Training(updates=(340,) * 5, every=EVERY)),
     "domain": (Rotated(), Training(updates=(340,) * 5, every=EVERY)),
@@ -33,7 +38,9 @@ def runs(stream: Stream, training: Training, replicas: int) -> dict[str, Record]
     for name, cls in methods().items():
         if issubclass(cls, Method):
             try:
-                found[name] = run(cls(**ROOM.get(name, {})), stream, training, replicas=replicas, progress=False)
+                found[name] = run(
+                    cls(**ROOM.get(name, {})), stream, training, replicas=replicas, progress=False
+                )
             except UnfitError:
                 continue  # it lacks something that the stream does not give
     return found

@@ -54,3 +54,6 @@ def test_percent_shows_the_digits_that_the_interval_allows(mean, half, shown):
 def test_one_replica_and_no_number():
     assert tables.percent(Interval(0.5, None, None)) == "50\u00a0%"
     assert tables.with_interval(Interval(float("nan"), None, None)) == "n/a"
+    assert (
+        tables.with_interval(Interval(1 / 3, 1 / 3 - 1e-16, 1 / 3 + 1e-16)) == "0.333"
+    )  # rounding, no interval

@@ -66,3 +66,16 @@ def test_the_stored_table_holds_every_method_that_fits():
     assert set(stored["scores"]["class"]) < {
         name for name, cls in clkit.catalogue.methods().items() if issubclass(cls, clkit.Method)
     }
+
+
+def test_what_the_closing_page_says_of_the_front_holds():
+    curves = claims.stored("W1")["curves"]
+    assert all(set(curves["front"][s]) == set(curves["scores"][s]) for s in STREAMS)  # nobody is beaten
+    domain = {name: [d["mean"] for d in row] for name, row in curves["scores"]["domain"].items()}
+    short = {
+        name: max(max(column) - v for v, column in zip(row, zip(*domain.values(), strict=True), strict=True))
+        for name, row in domain.items()
+    }
+    nearest = min(short, key=short.get)
+    assert short[nearest] == pytest.approx(1 / 3)  # a need decides
+    assert max(v for row in curves["scores"]["task"].values() if (v := row[5]["mean"]) is not None) < 0.05
