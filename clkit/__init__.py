@@ -28,6 +28,7 @@ _HOMES = {
     "Split": "streams",
     "from_arrays": "streams",
     "Replicas": "replicas",
+    "check": "exercise",
     "check_method": "contract",
     "ClkitError": "errors",
 }

@@ -1,4 +1,4 @@
-"""The command line: clkit methods | run | compare | claims | bench | book."""
+"""The command line: clkit methods | run | compare | claims | bench | book | assign | grade | progress."""
 
 from __future__ import annotations
 
@@ -80,6 +80,21 @@ def parser() -> Parser:
     book.add_argument("--fresh", action="store_true", help="execute every notebook")
     book.add_argument("--profile", default="quick", metavar="quick|paper")
     book.add_argument("--jobs", type=int, default=2, metavar="N", help="notebooks executed at once")
+    given = command("assign", _assign, "write the notebook that students get, without the solution")
+    given.add_argument("names", metavar="NAME", nargs="+", help="of exercises, or .ipynb files of your own")
+    given.add_argument("--out", default=".", metavar="FOLDER", help="where to (this folder)")
+    graded = command("grade", _grade, "grade a folder of submissions into a CSV (Linux)")
+    graded.add_argument("folder", metavar="FOLDER")
+    graded.add_argument(
+        "--out", default="grades.csv", metavar="FILE", help="points, reasons, a manual column"
+    )
+    graded.add_argument("--exercise", metavar="NAME|FILE.py", help="where the submissions do not name it")
+    graded.add_argument("--jobs", type=int, default=2, metavar="N", help="submissions graded at once")
+    graded.add_argument(
+        "--unsafe", action="store_true", help="without bubblewrap: submissions can read your files"
+    )
+    mine = command("progress", _progress, "which checks you have passed, on this machine")
+    mine.add_argument("--page", metavar="FILE", help="also write it as a page")
     return top
 
 
@@ -269,6 +284,36 @@ def _book(options: argparse.Namespace) -> None:
     counted("jobs", options.jobs)
     page = build(profile=options.profile, fresh=options.fresh, jobs=options.jobs)
     _show(options, {"page": page.as_uri()}, lambda: f"Open {page.as_uri()}")
+
+
+def _assign(options: argparse.Namespace) -> None:
+    from clkit.assign import assign
+
+    paths = [str(assign(name, Path(options.out))) for name in options.names]
+    _show(options, {"written": paths}, lambda: "\n".join(f"written: {path}" for path in paths))
+
+
+def _grade(options: argparse.Namespace) -> None:
+    from clkit.grade import grade
+
+    counted("jobs", options.jobs)
+    rows = grade(
+        Path(options.folder),
+        Path(options.out),
+        exercise=options.exercise,
+        jobs=options.jobs,
+        unsafe=options.unsafe,
+    )
+    _show(options, rows, lambda: f"{len(rows)} submissions graded: {options.out}")
+
+
+def _progress(options: argparse.Namespace) -> None:
+    from clkit import progress
+
+    rows = progress.rows()
+    if options.page:
+        write_text(options.page, progress.page(rows))
+    _show(options, rows, lambda: progress.text(rows))
 
 
 if __name__ == "__main__":

@@ -29,14 +29,10 @@ from clkit.errors import ClkitError
 from clkit.files import write_text
 
 LIMITS = {"quick": (300, 450), "paper": (4 * 3600, 12 * 3600)}  # seconds for a cell, for a notebook
-APART = (
-    "bench.py",
-    "book.py",
-    "cli.py",
-    "grade.py",
-    "notebooks.py",
-    "references.py",
-)  # no notebook's output depends on these
+APART = (  # no output of a notebook depends on these
+    *("assign.py", "bench.py", "book.py", "cli.py", "exercise.py", "grade.py", "notebooks.py"),
+    *("progress.py", "references.py", "worker.py"),
+)
 APART_CELLS = {"injected-parameters", "setup"}  # the setup cell acts on Colab only
 PACKAGES = ("torch", "numpy", "scikit-learn", "matplotlib")
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CLKIT_EXECUTING": "1"}

@@ -21,7 +21,7 @@ from packaging.version import Version
 from clkit import cli
 
 ROOT = Path(__file__).resolve().parent.parent
-BOOK = ("book.py", "notebooks.py", "plots.py", "references.py", "source.py", "widgets.py")
+BOOK = ("assign.py", "book.py", "notebooks.py", "plots.py", "references.py", "source.py", "widgets.py")
 EXTRA_OF = {**dict.fromkeys(BOOK, "book"), "sweep.py": "cluster"}  # files of clkit that an extra must serve
 CHAPTERS = ("tug_of_war", "gradient", "modular", "memory", "meta", "whole")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import kit_api
 import kit_bibliography
 import kit_catalogue
+import kit_exercises
 import kit_paradigms
 import kit_whole
 import kit_worked
@@ -51,6 +52,7 @@ WRITTEN = {
     "references": lambda book: kit_bibliography.all_references(references(book / "references.bib")),
     **kit_paradigms.FIGURES,
     **kit_whole.PARTS,
+    **kit_exercises.PARTS,
     "misprints": lambda book: kit_bibliography.misprints(references(book / "references.bib")),
 }
 
@@ -68,7 +70,8 @@ class Written(SphinxDirective):
             book / "_toc.yml",
             book / "references.bib",
         ]
-        for path in [*PACKAGE.rglob("*.py"), *PACKAGE.glob("results/*.json"), *pages, CHANGES]:
+        masters = PACKAGE.parent.glob("exercises/*/*.ipynb")
+        for path in [*PACKAGE.rglob("*.py"), *PACKAGE.glob("results/*.json"), *pages, *masters, CHANGES]:
             self.env.note_dependency(str(path))
         return self.parse_text_to_nodes(self.text(book), allow_section_headings=True)
 

@@ -56,6 +56,7 @@ kit.interactive("clocks", {
     var button = kit.element(controls, "button", { type: "button" }, "Make all ellipses equal");
     var p = kit.plot(kit.element(root, "div"), { x: [-3, 3], y: [-2, 2], xlabel: "first weight", ylabel: "second weight", label: data.alt });
     var layer = p.layer(), fields = kit.element(root, "div"), start;
+    var halo = "paint-order: stroke; stroke: var(--pst-color-background, #fff); stroke-width: 4px";
     tasks.forEach(function (task, t) {
       kit.point(p, fields, { label: "task " + (t + 1), at: task.at, colour: t, axes: ["first weight", "second weight"] }, function (at) {
         task.at = at;
@@ -66,8 +67,8 @@ kit.interactive("clocks", {
       place.set(3);
       show();
     });
-    var write = kit.readout(root, tasks.map(function (_, t) { return "task " + (t + 1) + ", before and after"; })
-      .concat(["mean before", "mean after"], names.map(function (name) { return "after, from " + name; })));
+    var write = kit.readout(root, tasks.map(function (_, t) { return "loss of task " + (t + 1) + ", before and after"; })
+      .concat(["mean loss before", "mean loss after"], names.map(function (name) { return "mean after, from " + name; })));
     button.addEventListener("click", function () {
       alike = !alike;
       tasks.forEach(function (task, t) {
@@ -100,13 +101,13 @@ kit.interactive("clocks", {
           kit.svg(layer, "circle", { cx: p.x(v[0]), cy: p.y(v[1]), r: 3.5, fill: kit.colour(t) });
         });
       });
+      tasks.forEach(function (task, t) {
+        p.text(layer, task.at, "task " + (t + 1), { dy: 20, "text-anchor": "middle", style: halo });
+      });
       found.starts.forEach(function (w, i) {
         var shift = [[-9, -9, "end"], [9, -9, "start"], [9, 20, "start"]][i], at = { stroke: "currentColor", fill: "none" };
         kit.svg(layer, "circle", Object.assign({ cx: p.x(w[0]), cy: p.y(w[1]), r: 5 }, at));
-        p.text(layer, w, names[i], {
-          dx: shift[0], dy: shift[1], "text-anchor": shift[2],
-          style: "paint-order: stroke; stroke: var(--pst-color-background, #fff); stroke-width: 4px"
-        });
+        p.text(layer, w, names[i], { dx: shift[0], dy: shift[1], "text-anchor": shift[2], style: halo });
       });
       var before = found.losses.map(function (l) { return l[0]; }), last = found.losses.map(function (l) { return l[l.length - 1]; });
       function mean(values) { return text(values.reduce(function (a, b) { return a + b; }, 0) / values.length); }

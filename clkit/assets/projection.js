@@ -15,8 +15,8 @@ kit.interactive("projection", {
   },
   start: function (root, data, compute) {
     var p = kit.plot(root, {
-      x: [-3, 3], y: [-2, 2], width: 460, height: 320, label: data.alt, xlabel: "change of weight 1",
-      ylabel: "change of weight 2"
+      x: [-4, 4], y: [-3.2, 3.2], width: 460, height: 374, label: data.alt, xlabel: "derivative in weight 1",
+      ylabel: "derivative in weight 2"  // 460 x 374: a unit is as long across as up, so right angles look right
     });
     var shade = p.layer(), arrows = p.layer(), names = p.layer();
     kit.key(root, [[0, "7 3", "g, of the new task"], [1, "2 3", "r, of the old tasks"], [2, "none", "projected g"]]);
@@ -24,8 +24,8 @@ kit.interactive("projection", {
     var g = kit.point(p, fields, { label: "g", at: data.g, colour: 0, step: 0.1 }, show);
     var r = kit.point(p, fields, { label: "r", at: data.r, colour: 1, step: 0.1 }, show);
     var write = kit.readout(root, [
-      "angle between g and r", "old loss, step along g", "old loss, along projected g",
-      "new loss, step along g", "new loss, along projected g"
+      "angle between g and r", "old loss, step with g", "old loss, with projected g",
+      "new loss, step with g", "new loss, with projected g"
     ]);
     function signed(value) { return (value > 5e-4 ? "+" : value < -5e-4 ? "\u2212" : "") + Math.abs(value).toFixed(3); }
     function look(colour, dash, width) {

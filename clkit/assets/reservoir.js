@@ -77,7 +77,8 @@ kit.interactive("reservoir", {
       boxes("Ring buffer: the last M", found.ring);
       bars(found);
       write([(100 * Math.min(1, capacity.get() / n)).toPrecision(3) + " %", found.expected[0].toFixed(1), found.reservoir[0],
-        0 < none && none < 1e-4 ? "below 0.01 %" : (100 * none).toPrecision(2) + " %", held(found.reservoir) + " of " + begun, held(found.ring) + " of " + begun]);
+        0 < none && none < 1e-4 ? "below 0.01 %" : (100 * none).toPrecision(2) + " %",
+        held(found.reservoir) + " of " + begun, held(found.ring) + " of " + begun]);
     }
     show();
   }

@@ -59,10 +59,15 @@ def visit(chromium, site):
     assert not troubles
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_opens_from_the_disk_in_every_size_and_theme(visit, name, size, theme):
+LOOKS = [("wide", "light"), ("phone", "dark")]  # of every page; the first page and a section in all four
+EVERY_LOOK = [(name, *look) for name in PAGES for look in LOOKS]
+EVERY_LOOK += [
+    (name, *look) for name in ("index", SECTION) for look in (("wide", "dark"), ("phone", "light"))
+]
+
+
+@pytest.mark.parametrize(("name", "size", "theme"), EVERY_LOOK)
+def test_a_page_opens_from_the_disk_and_is_accessible(visit, name, size, theme):
     page = visit(name, size, theme)
     assert page.evaluate("document.documentElement.dataset.theme") == theme
     assert page.evaluate("document.documentElement.scrollWidth") <= SIZES[size]["width"], "scrolls sideways"
@@ -71,6 +76,18 @@ def test_a_page_opens_from_the_disk_in_every_size_and_theme(visit, name, size, t
     broken = page.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.alt || i.src)")
     assert not broken
     assert page.locator("mjx-merror").count() == 0
+    assert not serious(page)
+
+
+def serious(page):
+    """What axe finds on the page that is serious or critical."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    page.add_style_tag(content="* { animation: none !important; transition: none !important; }")
+    options = {"preload": False, "resultTypes": ["violations"]}  # preloading fetches, which file:// refuses
+    found = Axe().run(page, options=options).response["violations"]
+    bad = [v for v in found if v["impact"] in ("serious", "critical")]
+    return [f"{v['id']}: {n['html'][:200]}" for v in bad for n in v["nodes"]]
 
 
 def test_every_section_is_among_the_pages_and_small_enough(site, root):
@@ -317,22 +334,3 @@ def test_points_move_by_touch_and_the_page_stays(visit, section):
                 send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": points})
             send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
             assert drawn(box) != before and page.evaluate("scrollY") == scrolled
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("name", PAGES)
-def test_axe_has_no_serious_finding(visit, name, theme):
-    from axe_playwright_python.sync_playwright import Axe
-
-    page = visit(name, theme=theme)
-    page.add_style_tag(content="* { animation: none !important; transition: none !important; }")
-    page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
-    options = {"preload": False}  # it fetches, which file:// refuses
-    found = Axe().run(page, options=options).response["violations"]
-    serious = [
-        f"{v['id']}: {n['html'][:200]}"
-        for v in found
-        if v["impact"] in ("serious", "critical")
-        for n in v["nodes"]
-    ]
-    assert not serious

@@ -1,0 +1,480 @@
+"""Every graded exercise, and the example of a teacher's own: what passes, what fails, and with which words."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+
+import clkit
+from clkit import assign, bowls, exercise, importance, metrics
+from clkit.buffers import Reservoir
+from clkit.examples import Examples, Task
+from clkit.layers import Linear
+from clkit.memory.icarl import herding
+from clkit.modular.progressive import Progressive
+from clkit.nets import Build, Mlp
+from clkit.replicas import Draws
+from clkit.scenario import scenario
+
+ROOT = Path(__file__).resolve().parents[2]
+BANK = ROOT / "exercises" / "bank" / "leaky_reservoir.py"
+PUBLIC = exercise.exercises()
+ALL = {**PUBLIC, BANK.stem: exercise.load(BANK)}
+QUESTIONS = {question.name: question for item in ALL.values() for question in item.questions}
+MISTAKES = [(name, i) for name, question in QUESTIONS.items() for i in range(len(question.mistakes))]
+SEEDS = range(5)
+
+
+def master(name):
+    return ROOT / "exercises" / (ALL[name].chapter if name in PUBLIC else "bank") / f"{name}.ipynb"
+
+
+def cells(name):
+    return {cell.id: cell for cell in nbformat.read(master(name), as_version=4).cells}
+
+
+def examined(name, function, seed=exercise.SEED):
+    return exercise.examine(QUESTIONS[name], lambda given: exercise.plain(function(*given)), seed)
+
+
+@pytest.fixture
+def known(monkeypatch, tmp_path):
+    """`clkit.check` knows the teacher's exercise too, and records in a file of the test's own."""
+    monkeypatch.setattr(exercise, "exercises", lambda: ALL)
+    monkeypatch.setenv("CLKIT_PROGRESS", str(tmp_path / "progress.json"))
+
+
+# The masters
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_master_holds_what_nbgrader_and_a_student_need(name):
+    notebook = nbformat.read(master(name), as_version=nbformat.NO_CONVERT)
+    nbformat.validate(notebook)
+    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
+    assert notebook.metadata["clkit"] == {"exercise": name}
+    slugs = [question.name.replace("_", "-") for question in ALL[name].questions]
+    parts = ("-task", "", "-tests", "-check") if name in PUBLIC else ("-task", "", "-tests")
+    assert [cell.id for cell in notebook.cells] == [
+        *("title", "setup", "imports"),
+        *(slug + part for slug in slugs for part in parts),
+    ]
+    for cell in notebook.cells:
+        assert cell.cell_type == "markdown" or (cell.outputs == [] and cell.execution_count is None)
+    title = cells(name)["title"].source
+    points = sum(question.points for question in ALL[name].questions)
+    assert f"{points} points" in title and 4 <= points <= 8
+    linked = title.split("](")[1].split(")")[0]
+    assert (master(name).parent / linked).resolve().is_relative_to(ROOT / "book")
+    assert (master(name).parent / linked).exists()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_setup_is_that_of_the_book(name):
+    page = ROOT / "book" / "tug_of_war" / "catastrophic_forgetting.ipynb"
+    book = {cell.id: cell.source for cell in nbformat.read(page, as_version=4).cells}
+    assert cells(name)["setup"].source == book["setup"]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_metadata_of_nbgrader(name):
+    for question in ALL[name].questions:
+        slug, plain = question.name.replace("_", "-"), {"schema_version": 3, "task": False}
+        found = {id: cell.metadata.get("nbgrader") for id, cell in cells(name).items()}
+        assert found[slug + "-task"] is None
+        assert found[slug] == plain | {
+            **{"grade": False, "grade_id": question.name, "locked": False, "solution": True}
+        }
+        tests = {"grade": True, "grade_id": f"{question.name}-tests", "locked": True, "solution": False}
+        assert found[slug + "-tests"] == plain | tests | {"points": question.points}
+        if name in PUBLIC:
+            check = {"grade": False, "grade_id": f"{question.name}-check", "locked": True, "solution": False}
+            assert found[slug + "-check"] == plain | check
+        assert f"({question.points} points)" in cells(name)[slug + "-task"].source
+        assert question.name in cells(name)[slug + "-task"].source
+        source = cells(name)[slug + "-tests"].source
+        assert 1 <= source.split("### BEGIN HIDDEN TESTS")[0].count("assert ") <= 3
+
+
+def run(name, change):
+    """Execute a notebook's code cells, each changed first; returns the names that they define."""
+    names: dict = {}
+    for cell in cells(name).values():
+        if cell.cell_type == "code":
+            exec(change(cell.source).replace("%pip", "# %pip"), names)
+    return names
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_solution_passes(name, known, monkeypatch, capsys):
+    monkeypatch.chdir(master(name).parent)  # where a teacher's .py lies beside the notebook
+    run(name, lambda source: source)
+    said = capsys.readouterr().out
+    for question in PUBLIC[name].questions if name in PUBLIC else ():
+        assert said.count(f"{question.name}: right.") == 2
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_the_solution_passes_on_the_graders_seeds(name):
+    owner = next(item.name for item in ALL.values() if QUESTIONS[name] in item.questions)
+    names = {"np": np}
+    for source in assign.solutions(master(owner)).values():
+        exec(source, names)
+    for seed in SEEDS:
+        assert examined(name, names[name], seed) == exercise.Verdict(True)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_student_version(name, tmp_path, monkeypatch, known):
+    given = nbformat.read(assign.assign(str(master(name)), tmp_path), as_version=4)
+    names: dict = {}
+    for cell in given.cells:
+        if cell.cell_type != "code":
+            continue
+        source = cell.source.replace("%pip", "# %pip")
+        if cell.id.endswith("-tests"):
+            with pytest.raises(NotImplementedError):  # the visible examples call the stub
+                exec(source, names)
+        else:
+            exec(source, names)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_stub_fails_with_a_message_that_helps(name, known, capsys):
+    names = {"np": np}
+    for question in ALL[name].questions:
+        source = cells(name)[question.name.replace("_", "-")].source
+        exec(assign.without_solution(source)[0], names)
+        assert not clkit.check(question.name, names[question.name])
+        said = capsys.readouterr().out
+        assert f"{question.name} is not written yet." in said and question.ladder[0] in said
+
+
+# The questions
+
+
+@pytest.mark.parametrize(("name", "number"), MISTAKES)
+def test_a_typical_mistake_gets_its_own_hint(name, number, known, capsys):
+    question = QUESTIONS[name]
+    mistake = question.mistakes[number]
+    for seed in SEEDS:
+        verdict = examined(name, mistake.answer, seed)
+        assert not verdict.right and verdict.message and verdict.hint == mistake.hint
+    assert not clkit.check(name, mistake.answer)
+    said = capsys.readouterr().out
+    others = [*question.ladder, *(other.hint for other in question.mistakes if other is not mistake)]
+    assert mistake.hint in said and not any(hint in said for hint in others)
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_the_ladder_climbs_to_three_hints(name, known, capsys):
+    for tries in (1, 2, 3, 4):
+        assert not clkit.check(name, lambda *given: "no answer")
+        said = capsys.readouterr().out
+        shown = [hint in said for hint in QUESTIONS[name].ladder]
+        assert shown == [True, tries > 1, tries > 2]
+    assert len(set(QUESTIONS[name].ladder)) == 3
+
+
+def flat_forgetting(A):
+    """Every row but the first and the last, with 1 where no other measure reads; the best of them."""
+    tasks, found = A.shape[1], []
+    for row in range(1, tasks):
+        changed = A.copy()
+        for j in range(tasks):
+            if row not in (j, j + 1) and row > j:
+                changed[row, j] = 1.0
+        found.append((sum(changed[j + 1 : -1, j].max() for j in range(tasks - 1)), row, changed))
+    return max(found, key=lambda each: each[:2])[2]
+
+
+def many_cycles(A1, m1, A2, m2, lr, k1, k2):
+    w = np.zeros_like(m1)
+    for _ in range(2000):
+        for A, m, k in ((A1, m1, k1), (A2, m2, k2)):
+            for _ in range(k):
+                w = w - lr * A @ (w - m)
+    return w
+
+
+def bisected_step(A1, A2, momentum):
+    """Each eigenvalue's characteristic polynomial z^2 - (1 + momentum - lr c) z + momentum."""
+    low, high = 0.0, 100.0
+    for _ in range(60):
+        lr = (low + high) / 2
+        roots = [np.roots([1, lr * c - 1 - momentum, momentum]) for c in np.linalg.eigvalsh(A1 + A2)]
+        low, high = (lr, high) if max(np.abs(r).max() for r in roots) < 1 else (low, lr)
+    return low
+
+
+def looped_fisher(W, x, temperature):
+    """Each example and answer by itself; the gradient by central differences."""
+    F, epsilon = np.zeros_like(W), 1e-5
+
+    def log_p(W, row):
+        scores = row @ W / temperature
+        return scores - np.log(np.exp(scores).sum())
+
+    for row in x:
+        for i in np.ndindex(*W.shape):
+            move = np.zeros_like(W)
+            move[i] = epsilon
+            slope = (log_p(W + move, row) - log_p(W - move, row)) / (2 * epsilon)
+            F[i] += np.exp(log_p(W, row)) @ slope**2 / len(x)
+    return F.tolist()
+
+
+def alternating_projections(g, r1, r2, slack):
+    """Dykstra (1983): corrected projections in turn lead to the nearest point of an intersection."""
+    z, corrections = g, [0 * g, 0 * g]
+    for _ in range(3000):
+        for k, r in enumerate((r1, r2)):
+            start = z + corrections[k]
+            z = start + max(0.0, -slack - start @ r) / (r @ r) * r
+            corrections[k] = start - z
+    return z
+
+
+def built_parameters(widths, middle, tasks):
+    """Count the numbers of arrays that are really made."""
+    arrays, counts = [], []
+    for column in range(tasks):
+        for layer, (a, b) in enumerate(zip(widths, widths[1:], strict=False)):
+            arrays += [np.empty((a, b)), np.empty(b)]
+            if layer:
+                arrays += [np.empty((a + b, middle)) for _ in range(column)]  # V and U
+        counts.append(sum(array.size for array in arrays))
+    return counts
+
+
+def counted_even(widths, middle, wider):
+    tasks = 1
+    while built_parameters(widths, middle, tasks)[-1] <= tasks * built_parameters(wider, 1, 1)[0]:
+        tasks += 1
+    return tasks
+
+
+def leak_by_differences(w1, w2, lateral, x1, y1, x2, y2, lr):
+    def second(w1):
+        return (w2 @ x2 + lateral * w1 @ x2 - y2) ** 2 / 2
+
+    def first(w1):
+        return (w1 @ x1 - y1) ** 2 / 2
+
+    gradient = [(second(w1 + e) - second(w1 - e)) / 2 for e in np.eye(len(w1))]  # exact for a quadratic
+    return first(w1 - lr * np.array(gradient)) - first(w1)
+
+
+def chances_in_time(enter, capacity):
+    """One presentation after the other, with the probabilities of all earlier examples at hand."""
+    found = []
+    for t, entering in enumerate(enter.tolist()):
+        if t >= capacity:
+            found = [chance * (1 - entering / capacity) for chance in found]
+        found.append(entering)
+    return found
+
+
+def dropped_by_sums(features, size):
+    here, dropped = np.ones(len(features), bool), []
+    while here.sum() > size:
+        means = (features[here].sum(0) - features) / (here.sum() - 1)
+        away = ((means - features.mean(0)) ** 2).sum(1)
+        dropped.append(np.where(here, away, np.inf).argmin())
+        here[dropped[-1]] = False
+    return np.array(dropped)
+
+
+def searched_answers(y, chance):
+    losses = np.abs(y[:, None] - y[None, :]).T @ chance
+    return np.average(y, weights=chance), y[losses.argmin()]
+
+
+def inner_loop_run(w, A, c, B, d, strength):
+    """Thousands of inner steps; the start's influence is carried along with them."""
+    one, lr = np.eye(len(w)), 1 / (np.linalg.norm(A, 2) + strength)
+    v, moved = w, one
+    for _ in range(5000):
+        v = v - lr * (A @ (v - c) + strength * (v - w))
+        moved = moved - lr * (A @ moved + strength * (moved - one))
+    g = B @ (v - d)
+    return [(moved.T @ g).tolist(), g.tolist()]
+
+
+def leaky_by_example(capacity, chance, sizes):
+    enter = np.array([1.0] * capacity + [chance] * (sum(sizes) - capacity))
+    return [part.sum() for part in np.split(chances_in_time(enter, capacity), np.cumsum(sizes)[:-1])]
+
+
+SECOND = {
+    "lost_share": lambda A: [
+        1 - (A[-1, j] - A[0, j]) / (max(A[i, j] for i in range(j + 1, len(A))) - A[0, j])
+        for j in range(A.shape[1] - 1)
+    ],
+    "raise_forgetting": flat_forgetting,
+    "cycle_end": many_cycles,
+    "largest_step": bisected_step,
+    "softmax_fisher": looped_fisher,
+    "guard_two": alternating_projections,
+    "parameters_kept": built_parameters,
+    "break_even": counted_even,
+    "lateral_leak": leak_by_differences,
+    "chance_kept": chances_in_time,
+    "drop_order": dropped_by_sums,
+    "best_answer": searched_answers,
+    "spring_gradient": inner_loop_run,
+    "leaky_share": leaky_by_example,
+}
+
+
+def test_each_question_has_a_second_solution():
+    assert set(SECOND) == set(QUESTIONS)
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_second_solution_in_another_style_passes(name):
+    for seed in (exercise.SEED, 1):
+        assert examined(name, SECOND[name], seed) == exercise.Verdict(True)
+
+
+# The package's own methods
+
+
+def packaged_turns(A1, m1, A2, m2, lr, k1, k2):
+    both = [bowls.Bowl(A1, m1), bowls.Bowl(A2, m2)]
+    return bowls.visit(both, [([0] * k1 + [1] * k2) * 500], np.zeros_like(m1), lr)[-1, 0]
+
+
+def packaged_fisher(W, x, temperature):
+    net = Linear(*W.shape, Draws((0,)), counter=0, task=0, purpose="init", scale=1.0)
+    net.double().weight.data[:], net.bias.data[:] = torch.tensor(W), 0
+    batch = torch.tensor(x)[None], torch.zeros(1, len(x)), torch.ones(1, len(x), dtype=torch.bool)
+    task = SimpleNamespace(number=0, train=SimpleNamespace(chunks=lambda size: [batch], sizes=(len(x),)))
+    rule = SimpleNamespace(competing=lambda number: range(W.shape[1]))
+    return importance.exact_fisher(net, task, rule, Draws((0,)))[0][0].numpy()
+
+
+def packaged_columns(widths, middle, tasks):
+    rule, draws = scenario("task", (widths[-1],) * tasks), Draws((0,))
+    method, found = Progressive(), []
+    method.start(Build(Mlp(hidden=tuple(widths[1:-1])), (widths[0],), rule, draws), draws, rule)
+    for t in range(tasks):
+        method.begin_task(Task(t, rule.own(t), Examples([]), Examples([]), 1, 1))
+        found.append(method.bytes_kept() // 4)
+    return found
+
+
+def packaged_reservoir(enter, capacity):
+    memory, n = Reservoir(capacity, Draws(tuple(range(200)))), len(enter)
+    memory.add(torch.arange(n).expand(200, n), torch.zeros(200, n))
+    return np.bincount(memory.kept[0][:, :capacity].flatten().numpy(), minlength=n) / 200
+
+
+def packaged_herding(features, size):
+    each = torch.tensor(features)[None]
+    picks = herding(each, torch.ones(each.shape[:2], dtype=torch.bool), len(features), Draws((0,)), 0)
+    return picks[0].tolist()[size:][::-1]
+
+
+def packaged_share(capacity, chance, sizes):
+    held = packaged_reservoir(np.ones(sum(sizes)), capacity)
+    return [part.sum() for part in np.split(held, np.cumsum(sizes)[:-1])]
+
+
+PACKAGED = [
+    ("lost_share", lambda A: metrics.forgetting(A[None])),
+    ("lost_share", lambda A: -metrics.backward_transfer(A[None])),
+    ("cycle_end", packaged_turns),  # it refuses a bowl that is flat in a direction
+    ("cycle_end", lambda A1, m1, A2, m2, *_: bowls.total(bowls.Bowl(A1, m1), bowls.Bowl(A2, m2)).minimum),
+    ("largest_step", lambda A1, A2, _: bowls.Bowl(A1 + A2, np.zeros(len(A1))).largest_lr()),
+    ("softmax_fisher", packaged_fisher),
+    ("guard_two", lambda g, r1, r2, slack: bowls.project(g, (r1 + r2) / 2)),
+    ("guard_two", lambda g, r1, r2, slack: bowls.project(bowls.project(g, r1), r2)),
+    ("parameters_kept", packaged_columns),
+    ("chance_kept", packaged_reservoir),
+    ("drop_order", packaged_herding),
+    ("leaky_share", packaged_share),
+]
+
+
+@pytest.mark.parametrize(("name", "call"), PACKAGED)
+def test_calling_the_package_is_no_answer(name, call):
+    verdict = examined(name, call)
+    assert not verdict.right
+    assert "stopped" not in verdict.message or call is packaged_turns
+
+
+def test_the_packages_fisher_is_that_of_temperature_one():
+    """So the test above fails for the temperature, not for a slip in calling."""
+    W, x, _ = QUESTIONS["softmax_fisher"].inputs(np.random.default_rng(0))[0]
+    assert QUESTIONS["softmax_fisher"].judge(packaged_fisher(W, x, 1.0), W, x, 1.0) is None
+
+
+# The judge
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_the_same_answer_gets_the_same_verdict(name):
+    question = QUESTIONS[name]
+    for function in (SECOND[name], question.mistakes[0].answer):
+        assert examined(name, function) == examined(name, function)
+    first, again, other = (
+        json.dumps(exercise.plain(question.inputs(np.random.default_rng(seed)))) for seed in (0, 0, 1)
+    )
+    assert first == again != other
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_arguments_survive_being_sent_as_json(name):
+    """What is no array must be plain already: numbers, strings, lists of them."""
+    for arguments in QUESTIONS[name].inputs(np.random.default_rng(0)):
+        for argument in arguments:
+            if type(argument) is np.ndarray:
+                assert argument.dtype == np.float64
+            else:
+                assert json.loads(json.dumps(argument)) == argument
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+@pytest.mark.parametrize(
+    "answer",
+    [None, "text", [], [[]], [[1.0], [1.0, 2.0]], float("nan"), 10**400, -7, [True], [[0.5] * 9] * 9],
+)
+def test_no_answer_breaks_the_judge(name, answer):
+    question = QUESTIONS[name]
+    for arguments in question.inputs(np.random.default_rng(0)):
+        assert question.judge(answer, *arguments)
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_an_answer_a_little_off_is_wrong(name):
+    """By a thousandth where it is no whole number: neither the judge nor a test of it is lenient."""
+    function = SECOND[name]
+    off = examined(name, lambda *given: 1.001 * np.asarray(function(*given), float) + 0.001)
+    assert not off.right and off.case == 1
+
+
+LIGHT = """
+import sys
+import clkit
+clkit.check
+clkit.check("chance_kept", lambda enter, capacity: enter)
+from clkit import exercise
+assert len(exercise.exercises()) >= 6
+chapters = ("tug_of_war", "gradient", "modular", "memory", "meta", "whole")
+heavy = ["torch", "scipy", "pandas", "matplotlib", *(f"clkit.{chapter}" for chapter in chapters)]
+print([name for name in heavy if name in sys.modules])
+"""
+
+
+def test_a_check_loads_neither_torch_nor_a_chapter(monkeypatch, tmp_path):
+    monkeypatch.setenv("CLKIT_PROGRESS", str(tmp_path / "progress.json"))
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "It can still be overwritten" in done.stdout
