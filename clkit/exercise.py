@@ -108,7 +108,7 @@ def close(answer: Any, expected: Any, tolerance: float = 1e-6) -> bool:
     """Has the answer the shape of `expected`, and all its values, to `tolerance` of the largest of them?"""
     try:
         given, wanted = np.asarray(answer, float), np.asarray(expected, float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
     if given.shape != wanted.shape or not np.isfinite(given).all():
         return False
@@ -120,7 +120,7 @@ def matches(expected: Any, answer: Any, what: str = "the values are not right") 
     """A judgement by comparison: None, or what is wrong: the shape, a NaN, or the values."""
     try:
         given = np.asarray(answer, float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return "return numbers"
     wanted = np.asarray(expected, float)
     if given.shape != wanted.shape:

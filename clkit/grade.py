@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,10 +39,8 @@ from clkit.files import write_text
 
 SEED = 20  # of the inputs; the notebook takes another
 CELL, CALL, WHOLE = 10.0, 5.0, 60.0  # seconds for a cell, for a call, for all of a submission
-GRACE, START = (
-    2.0,
-    120.0,
-)  # seconds more until a process is killed; until one has imported torch from a cold disk
+GRACE = 2.0  # seconds more until the process is killed
+START = 120.0  # seconds until a process has imported torch from a cold disk
 DEATHS = 3  # a submission whose process ended so often is not started again
 MEMORY, FILES = 2 << 30, 64 << 20  # bytes a submission may take beyond its imports; of its working folder
 LARGEST, LINE = 20 << 20, 8 << 20  # bytes of a notebook, of a reply
@@ -103,7 +101,7 @@ def grade(
     gone = [_gone(named, old) for name, old in before.items() if name not in here and old["manual"]]
     _write(out, named, rows + gone)
     for student in files:
-        write_text(_pages(out) / f"{student}.html", page(student, named, found[student]))
+        write_text(_place(out, student), page(student, named, found[student]))
     for row in rows:
         if row["was"] is not None:
             print(f"{row['student']}: {row['was']} -> {row['total']} points", file=sys.stderr)
@@ -242,7 +240,7 @@ class _Crew:
     def stop(self) -> None:
         self.stopped = True
         for worker in list(self.alive):
-            worker.kill()
+            worker.end()
 
 
 class _Worker:
@@ -250,9 +248,8 @@ class _Worker:
 
     def __init__(self, crew: _Crew) -> None:
         self.crew, self.late = crew, False
-        self.folder = tempfile.TemporaryDirectory(
-            prefix="clkit-grade-", ignore_cleanup_errors=True
-        )  # its working folder without the box
+        # Its working folder where there is no box.
+        self.folder = tempfile.TemporaryDirectory(prefix="clkit-grade-", ignore_cleanup_errors=True)
         self.process = subprocess.Popen(
             crew.command,
             stdin=subprocess.PIPE,
@@ -289,16 +286,13 @@ class _Worker:
         self.end()
 
     def end(self) -> None:
-        """Kill bubblewrap; everything in its namespace dies with it. Not waited for yet, so the number is ours."""
-        try:
+        """Kill bubblewrap; everything in its namespace dies with it."""
+        if self.process.returncode is None:  # not waited for yet: the number is still ours
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
     def kill(self) -> None:
         """End it, and leave nothing."""
-        if self.process.returncode is None:
-            self.end()
+        self.end()
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout):
             try:
@@ -628,8 +622,11 @@ def _write(out: Path, named: Exercise, rows: list[dict[str, Any]]) -> None:
     write_text(out, text.getvalue())
 
 
-def _pages(out: Path) -> Path:
-    return out.with_name(f"{out.stem}-feedback")
+def _place(out: Path, student: str) -> Path:
+    """The student's page. A file system takes names of 255 bytes."""
+    if max(len(part.encode()) for part in student.split("/")) > 200:
+        student = hashlib.sha256(student.encode()).hexdigest()[:16]
+    return out.with_name(f"{out.stem}-feedback") / f"{student}.html"
 
 
 STYLE = (
@@ -641,10 +638,8 @@ STYLE = (
 
 def page(student: str, named: Exercise, result: dict[str, Any]) -> str:
     """What a student gets back, in HTML."""
-    total, whole = (
-        sum(q["points"] for q in result["questions"]),
-        sum(question.points for question in named.questions),
-    )
+    total = sum(got["points"] for got in result["questions"])
+    whole = sum(question.points for question in named.questions)
     parts = []
     for question, got in zip(named.questions, result["questions"], strict=True):
         right = got["points"] == question.points

@@ -31,12 +31,11 @@ USED = ("ipywidgets", "ipykernel", "ipython")  # by notebooks, beside what the k
 
 def changed(requirements, shipped):
     """What pip would install or replace: it leaves alone what satisfies a requirement."""
-    return [
-        str(r)
-        for r in map(Requirement, requirements)
-        if (r.marker is None or r.marker.evaluate({"extra": ""}))
-        and not r.specifier.contains(shipped.get(canonicalize_name(r.name), "0"), prereleases=True)
+    asked = [
+        r for r in map(Requirement, requirements) if r.marker is None or r.marker.evaluate({"extra": ""})
     ]
+    there = {str(r): shipped.get(canonicalize_name(r.name)) for r in asked}
+    return [str(r) for r in asked if there[str(r)] is None or not r.specifier.contains(there[str(r)])]
 
 
 def test_installing_the_kit_changes_nothing_of_colab():

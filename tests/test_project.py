@@ -265,7 +265,9 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
 def test_commands_of_the_readme_exist() -> None:
     lines = re.findall(r"^clkit (.*?)(?:  .*)?$", (ROOT / "README.md").read_text(), re.M)
     commands = [cli.parser().parse_args(line.split()) for line in lines]
-    assert len({command.act for command in commands}) == 6  # methods run compare claims bench book
+    assert (
+        len({command.act for command in commands}) == 9
+    )  # methods run compare claims bench book progress assign grade
 
 
 def test_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -87,8 +87,8 @@ class Worked(Written):
 
 
 def look(app, pagename, templatename, context, doctree) -> None:
-    """The reference pages have a few styles of their own."""
-    if pagename.startswith("reference/"):
+    """Pages of tables have a few styles of their own."""
+    if pagename.startswith(("reference/", "whole/")):
         app.add_css_file("reference.css")
 
 

@@ -27,6 +27,8 @@ def _judge_best(answer: object, y: Array, chance: Array) -> str | None:
     if wrong:
         return wrong
     squared, absolute = (float(a) for a in np.asarray(answer, float))
+    if max(abs(squared), abs(absolute)) > 1e6:
+        return "no task wants an answer this large"
     if matches(chance @ y, squared):
         return "another answer has a smaller mean squared error"
     least = min(chance @ np.abs(y - a) for a in y)  # piecewise linear: smallest at a corner

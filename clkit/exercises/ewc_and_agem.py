@@ -125,6 +125,8 @@ def _judge_guard(answer: object, g: Array, r1: Array, r2: Array, slack: float) -
     if wrong != "":
         return wrong
     z = np.asarray(answer, float)
+    if np.abs(z).max() > 1e6:
+        return "this is far from g"
     for number, r in ((1, r1), (2, r2)):
         if z @ r < -slack - 1e-6:
             return f"old task {number} allows {-slack:.3f} and above, your step has z r{number} = {z @ r:.3f}"

@@ -43,7 +43,10 @@ def _judge_kept(answer: object, enter: Array, capacity: int) -> str | None:
     wrong = matches(enter, answer, "")
     if wrong:
         return wrong
-    total = float(np.sum(np.asarray(answer, float)))
+    given = np.asarray(answer, float)
+    if given.min() < 0 or given.max() > 1:
+        return "a probability lies between 0 and 1"
+    total = float(given.sum())
     sums = "" if abs(total - capacity) < 1e-6 else f"; they should sum to {capacity}, not to {total:.3f}"
     return matches(_kept(enter, capacity), answer, "the probabilities are not right" + sums)
 

@@ -126,8 +126,8 @@ def _judge_step(answer: object, A1: Array, A2: Array, momentum: float) -> str | 
     if wrong:
         return wrong
     lr = float(np.asarray(answer, float))
-    if lr <= 0:
-        return "a step size is positive"
+    if not 0 < lr < 1e6:
+        return "a step size is positive, and never this large here"
     if _radius(A1 + A2, 0.9999 * lr, momentum) >= 1:
         return "with a slightly smaller step size the weights already run away"
     if _radius(A1 + A2, 1.0001 * lr, momentum) < 1:

@@ -32,7 +32,10 @@ def _judge(answer: object, capacity: int, chance: float, sizes: Sequence[int]) -
     wrong = matches(wanted, answer, "")
     if wrong != "":
         return wrong
-    total = float(np.sum(np.asarray(answer, float)))
+    given = np.asarray(answer, float)
+    if given.min() < 0 or given.max() > capacity:
+        return "the memory holds from 0 to `capacity` examples of a task"
+    total = float(given.sum())
     sums = "" if abs(total - capacity) < 1e-6 else f"; they should sum to {capacity}, not to {total:.3f}"
     return "the numbers are not right" + sums
 

@@ -453,6 +453,16 @@ def test_no_answer_breaks_the_judge(name, answer):
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
+@pytest.mark.parametrize("number", [0, -1, 1e308, -1e308, 1e-308])
+def test_no_number_breaks_the_judge(name, number):
+    question = QUESTIONS[name]
+    for arguments in question.inputs(np.random.default_rng(0)):
+        shape = np.shape(SECOND[name](*arguments))
+        if shape != (0,):
+            assert question.judge(np.full(shape, number).tolist(), *arguments)
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
 def test_an_answer_a_little_off_is_wrong(name):
     """By a thousandth where it is no whole number: neither the judge nor a test of it is lenient."""
     function = SECOND[name]
