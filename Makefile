@@ -19,7 +19,7 @@ AGAIN := { echo "The installation stopped. Run the same command again: what came
 TEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help book fresh test slow check bench address lock
+.PHONY: help book fresh test slow check bench nbgrader address lock
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,11 @@ check: $(READY)  ## lint, formatting, types
 
 bench: $(READY)  ## measure the speed against plain PyTorch loops
 	@$(BIN)/clkit bench
+
+nbgrader:  ## does nbgrader grade the masters of the exercises? in an environment of its own
+	@$(PYTHON) -m venv .venv-nbgrader
+	@.venv-nbgrader/bin/python -m pip install --quiet --disable-pip-version-check nbgrader==0.9.6 numpy
+	@.venv-nbgrader/bin/python tools/nbgrader_check.py
 
 address:  ## URL=https://github.com/OWNER/REPO: write the repository's address everywhere
 	@$(PYTHON) tools/address.py "$(URL)"

@@ -394,7 +394,7 @@ class _Session:
             if kind == "Late" or self.worker is None:
                 self.notes[number] = message
             elif kind not in ("", "AssertionError", "NotImplementedError"):  # visible tests may fail
-                self.notes[number] = f"{kind}: {message}"
+                self.notes[number] = f"{kind}: {message}".removesuffix(": ")
             if self.worker is None:
                 return
 
@@ -472,9 +472,11 @@ def _judged(question: Question, verdict: Verdict) -> dict[str, Any]:
 
 
 def _reason(question: Question, verdict: Verdict) -> str:
-    case = f", case {verdict.case}" if verdict.case else ""
-    message = _clean(verdict.message).removeprefix(f"{question.name} ").rstrip(".")
-    return f"{question.name}{case}: {message}{' (a typical mistake)' if verdict.hint else ''}"
+    """In a few words: which question, which case, what, and whether many make this mistake."""
+    message = _clean(verdict.message).rstrip(".").removeprefix(f"{question.name} ")
+    case = f" (case {verdict.case})" if verdict.case else ""
+    known = ", a typical mistake" if verdict.hint else ""
+    return f"{question.name}{case}: {message}{known}"
 
 
 def _stranger(made: dict[str, Any], named: Exercise) -> list[str]:

@@ -25,7 +25,7 @@ def source(thing: Callable | type, labels: dict[str, str] | None = None) -> Figu
     the text can link; so has the one line that holds `labels[label]`.
     """
     lines, first = inspect.getsourcelines(thing)
-    path = Path(inspect.getsourcefile(thing) or "")
+    path = Path(inspect.getsourcefile(inspect.unwrap(thing)) or "")
     package = "/".join(path.parts[path.parts.index("clkit") :]) if "clkit" in path.parts else path.name
     text = re.sub(r"  # eq: .*", "", textwrap.dedent("".join(lines)))
     marked = {}

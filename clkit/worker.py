@@ -7,6 +7,7 @@ descriptors kept aside; what the student's code prints goes nowhere. The kernel 
 
 from __future__ import annotations
 
+import builtins
 import ctypes
 import importlib
 import json
@@ -21,6 +22,8 @@ import sys
 import types
 from collections.abc import Callable
 from typing import Any
+
+__builtins__ = dict(vars(builtins))  # of the functions below; cells may replace what is in `builtins`
 
 DEEPEST, LONGEST, WORDS = 6, 100_000, 1000  # of an answer, as in clkit.exercise: nesting, values, characters
 MODULES = (
@@ -62,6 +65,7 @@ def main() -> None:
     _seal()
     _forget(setup["refused"])
     home = types.ModuleType("__main__")
+    home.__dict__["__builtins__"] = builtins
     home.__dict__["display"] = lambda *things, **options: None  # a notebook has it
     sys.modules["__main__"] = home
     signal.signal(signal.SIGALRM, _alarm)
@@ -70,7 +74,7 @@ def main() -> None:
 
 
 def _serve(requests: Any, replies: Any, names: dict[str, Any], numpy: Any) -> None:
-    """The loop. What it needs is bound here: the cells may replace builtins and modules."""
+    """The loop. What it needs is bound here: the cells may replace what modules hold."""
     decode, encode, leave = json.JSONDecoder().decode, json.JSONEncoder().encode, os._exit
     replies.write(b"{}\n")
     replies.flush()
@@ -260,7 +264,8 @@ def _hook(refused: list[str], hidden: list[str], folder: str) -> Callable[[str, 
 
     def refuse(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "import" and _within(arguments[0], modules):
-            raise ImportError(f"{arguments[0]} may not be used in graded work: write the function yourself.")
+            advice = ": write the function yourself" if arguments[0].startswith("clkit.") else ""
+            raise ImportError(f"{arguments[0]} may not be used in graded work{advice}.")
         if event in REFUSED or event.startswith(("ctypes.", "socket.")):
             raise PermissionError(f"{event} may not be used in graded work.")
         if event == "open" and type(arguments[0]) in (str, bytes):
