@@ -46,7 +46,8 @@ MEMORY, FILES = 2 << 30, 64 << 20  # bytes a submission may take beyond its impo
 LARGEST, LINE = 20 << 20, 8 << 20  # bytes of a notebook, of a reply
 ROOT = Path(__file__).resolve().parent
 WITHHELD = ("assign", "exercise", "grade", "worker")  # modules of clkit that the box does not show
-FOREIGN = re.compile(r"^\s*(?:import|from)\s+((?:matplotlib|scipy|pandas|sklearn|clkit)\.?[\w.]*)", re.M)
+FOREIGN = ("matplotlib", "scipy", "pandas", "sklearn", "clkit")  # imported before the refusals, if asked for
+IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+)?import[ \t]+([\w., \t]*)", re.M)
 INSTALL = (
     "clkit grade runs submissions inside bubblewrap, which is not installed: apt-get install bubblewrap (Debian, "
     "Ubuntu), dnf install bubblewrap (Fedora). With --unsafe it does without: then a submission can read your files."
@@ -382,8 +383,7 @@ class _Session:
         """Run the cells in a new process."""
         if self.deaths > DEATHS:
             raise BadAnswer("not graded: the notebook's process ended too often.")
-        preload = sorted(set(FOREIGN.findall("\n".join(self.cells))))
-        self.worker = self.crew.launch(preload)
+        self.worker = self.crew.launch(_foreign(self.cells))
         self.end = self.end or time.monotonic() + WHOLE
         for number, source in enumerate(self.cells, start=1):
             if number in self.fatal:
@@ -423,6 +423,14 @@ class _Session:
         if self.worker is not None:
             self.worker.kill()
             self.worker = None
+
+
+def _foreign(cells: list[str]) -> list[str]:
+    """The modules that the cells import, of those that cannot be loaded later."""
+    names = set()
+    for home, listed in IMPORT.findall("\n".join(cells)):
+        names |= {home, *(f"{home}.{name}".strip(".") for name in re.findall(r"(?:^|,)\s*([\w.]+)", listed))}
+    return sorted(name for name in names if name.split(".")[0] in FOREIGN)
 
 
 def _encoded(value: Any) -> Any:

@@ -23,7 +23,9 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-__builtins__ = dict(vars(builtins))  # of the functions below; cells may replace what is in `builtins`
+globals()["__builtins__"] = dict(
+    vars(builtins)
+)  # of the functions below; cells may replace what is in `builtins`
 
 DEEPEST, LONGEST, WORDS = 6, 100_000, 1000  # of an answer, as in clkit.exercise: nesting, values, characters
 MODULES = (
@@ -75,14 +77,14 @@ def main() -> None:
 
 def _serve(requests: Any, replies: Any, names: dict[str, Any], numpy: Any) -> None:
     """The loop. What it needs is bound here: the cells may replace what modules hold."""
-    decode, encode, leave = json.JSONDecoder().decode, json.JSONEncoder().encode, os._exit
+    decode, encode, leave = json.JSONDecoder().raw_decode, json.JSONEncoder().encode, os._exit
     replies.write(b"{}\n")
     replies.flush()
     while True:
         line = requests.readline()
         if not line:
             leave(0)
-        request = decode(line.decode())
+        request, _ = decode(line.decode())
         made = _timed(request, names, numpy)
         try:
             reply = encode(made).encode()
@@ -190,8 +192,10 @@ def _imports(setup: dict[str, Any]) -> Any:
         weight.sum().backward()
         step.step()
     for name in setup["preload"]:
+        home, _, last = name.rpartition(".")
         try:
-            importlib.import_module(name)
+            if not _within(name, setup["refused"]) and getattr(sys.modules.get(home), last, None) is None:
+                importlib.import_module(name)
         except Exception:  # the cell that asks for it will say so
             pass
     try:
@@ -250,17 +254,18 @@ def _seal() -> None:
 
 def _forget(refused: list[str]) -> None:
     """A refused module that was loaded must be imported again, which the hook sees."""
-    for name in [name for name in sys.modules if _within(name, (*MODULES, *refused))]:
+    for name in [name for name in sys.modules if _within(name, [*MODULES, *refused])]:
         del sys.modules[name]
+        vars(sys.modules["clkit"]).pop(name.removeprefix("clkit."), None)
 
 
-def _within(name: str, modules: tuple[str, ...]) -> bool:
+def _within(name: str, modules: list[str]) -> bool:
     return name in modules or name.startswith(tuple(f"{module}." for module in modules))
 
 
 def _hook(refused: list[str], hidden: list[str], folder: str) -> Callable[[str, tuple[Any, ...]], None]:
     """The audit hook: refuses with a sentence that says what and why."""
-    modules, paths = (*MODULES, *refused), tuple(hidden)
+    modules, paths = [*MODULES, *refused], tuple(hidden)
 
     def refuse(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "import" and _within(arguments[0], modules):

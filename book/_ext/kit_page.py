@@ -16,6 +16,11 @@ NO_ADDRESS = (
 )
 ADDRESS = "Each section opens in Google Colab through the rocket button at its top."
 
+UNCHECKED = (
+    " The numbers of this page are those of the paper profile. Its sentences were checked against the quick profile "
+    "only: where a sentence and a number disagree, believe the number."
+)
+
 
 def launch_buttons(app, config):
     """Leave out every link to the repository while its address is the placeholder."""
@@ -48,7 +53,7 @@ def verified(record: dict) -> str:
     return (
         f"Verified on {record['date']}: {record['seconds']:.0f} seconds on {record['parameters']['device']} "
         f"({record['processor']}), {settings}; {versions}."
-    )
+    ) + (UNCHECKED if record["parameters"]["profile"] == "paper" else "")
 
 
 def foot(app, doctree):

@@ -48,13 +48,13 @@ kit.interactive("projection", {
       kit.arrow(p, arrows, [0, 0], at.g, look(0, "7 3", 2));
       kit.arrow(p, arrows, [0, 0], at.r, look(1, "2 3", 2));
       [["g", at.g], ["r", at.r]].forEach(function (pair) {
-        p.text(names, pair[1], pair[0], { dx: 12, dy: pair[1][1] < 0 ? 16 : -8 });
+        p.text(names, pair[1], pair[0], { dx: 12, dy: pair[1][1] < 0 || pair[1][1] > 2.7 ? 16 : -8 });
       });
       var texts = [found.angle === null ? "none" : found.angle.toFixed(0) + "\u00b0"]
         .concat(found.old.map(signed), found.fresh.map(signed));
       write(texts);
       p.svg.setAttribute("aria-label", "g = (" + at.g.join(", ") + "), r = (" + at.r.join(", ") + "), angle " + texts[0]
-        + "; projected g = (" + z.map(function (v) { return v.toFixed(2); }).join(", ") + ")");
+        + "; projected g = (" + z.map(function (v) { return +v.toFixed(2); }).join(", ") + ")");
     }
     show();
   }

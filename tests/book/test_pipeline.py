@@ -92,7 +92,7 @@ def test_a_warning_in_a_page_is_fatal_and_leaves_the_last_good_book(tiny, tmp_pa
 
 
 def test_the_paper_profile_runs_a_copy(tiny, tmp_path):
-    path = tiny()
+    path = tiny("print(1 + 1)\nassert profile == 'quick', 'what a sentence says'")
     book.build(root=tmp_path)
     committed = path.read_bytes()
     page = book.build("paper", root=tmp_path)
@@ -100,6 +100,8 @@ def test_the_paper_profile_runs_a_copy(tiny, tmp_path):
     assert page == tmp_path / "_build" / "paper" / "html" / "index.html" and page.exists()
     assert path.read_bytes() == committed
     assert outputs(copy)[0] == "profile paper\n"
+    built = [folder / "part" / "small.html" for folder in (page.parent, tmp_path / "_build" / "html")]
+    assert ["believe the number" in text.read_text() for text in built] == [True, False]
     executed = copy.stat().st_mtime_ns
     book.build("paper", root=tmp_path)
     assert copy.stat().st_mtime_ns == executed, "an unchanged copy was executed again"
