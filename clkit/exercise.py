@@ -144,7 +144,10 @@ def examine(question: Question, call: Callable[[Arguments], Any], seed: int = SE
             return Verdict(False, case, str(error))
         except Exception as error:
             return Verdict(False, case, f"{question.name} stopped: {type(error).__name__}: {error}")
-        wrong = question.judge(answer, *copy.deepcopy(arguments))
+        try:
+            wrong = question.judge(answer, *copy.deepcopy(arguments))
+        except Exception as error:  # an answer that the judge did not foresee
+            wrong = f"the answer cannot be judged: {type(error).__name__}: {error}"
         if wrong:
             return Verdict(False, case, wrong, recognise(question, answer, arguments))
     return Verdict(True)

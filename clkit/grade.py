@@ -46,7 +46,14 @@ MEMORY, FILES = 2 << 30, 64 << 20  # bytes a submission may take beyond its impo
 LARGEST, LINE = 20 << 20, 8 << 20  # bytes of a notebook, of a reply
 ROOT = Path(__file__).resolve().parent
 WITHHELD = ("assign", "exercise", "grade", "worker")  # modules of clkit that the box does not show
-FOREIGN = ("matplotlib", "scipy", "pandas", "sklearn", "clkit")  # imported before the refusals, if asked for
+FOREIGN = (
+    "torch",
+    "matplotlib",
+    "scipy",
+    "pandas",
+    "sklearn",
+    "clkit",
+)  # imported before the refusals, if asked for
 IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+)?import[ \t]+([\w., \t]*)", re.M)
 INSTALL = (
     "clkit grade runs submissions inside bubblewrap, which is not installed: apt-get install bubblewrap (Debian, "
@@ -205,16 +212,16 @@ class _Crew:
         rooms = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
         hidden = [str(ROOT / room) + "/" for room in rooms] + [str(ROOT / f"{name}.py") for name in WITHHELD]
         hidden += [str(_source(named, source).with_suffix(end)) for end in (".py", ".ipynb")]
-        self.sites = _sites("numpy", "torch") if named.torch else _sites("numpy")
+        sites = _sites("numpy", "torch")
+        self.preload = ["torch"] if named.torch else []
         self.setup = {
-            "torch": named.torch,
-            "path": [*self.sites, str(ROOT.parent)],
+            "path": [*sites, str(ROOT.parent)],
             "refused": [f"clkit.{name}" for name in (*rooms, *WITHHELD)],
             "hidden": hidden,
             "memory": MEMORY,
             "cpu": int(START + WHOLE),
         }
-        self.command = _unboxed() if unsafe else [*_box(self.sites), sys.executable, "-P", "-B", "/worker.py"]
+        self.command = _unboxed() if unsafe else [*_box(sites), sys.executable, "-P", "-B", "/worker.py"]
 
     def launch(self, preload: list[str]) -> _Worker:
         """A worker that has imported what it may.
@@ -223,7 +230,7 @@ class _Crew:
             NoStart: it does not start on this machine.
         """
         worker = _Worker(self)
-        if worker.ask({**self.setup, "preload": preload}, START) is None:
+        if worker.ask({**self.setup, "preload": self.preload + preload}, START) is None:
             worker.kill()
             if self.stopped:
                 raise NoStart("the grader was stopped.")
@@ -572,6 +579,7 @@ def _kept(place: Path) -> dict[str, dict[str, Any]]:
 
 def _before(out: Path, named: Exercise) -> dict[str, dict[str, str]]:
     """Student -> row of the CSV that is there."""
+    names = set(_names(named))
     if not out.exists():
         return {}
     try:
@@ -581,8 +589,8 @@ def _before(out: Path, named: Exercise) -> dict[str, dict[str, str]]:
     head = text.split("\n", 1)[0]
     marks = max(",;\t", key=head.count)  # a spreadsheet may have saved it
     rows = list(csv.DictReader(io.StringIO(text), delimiter=marks))
-    columns = set(rows[0]) if rows else {"student", "total", "manual", *_names(named)}
-    if not {"student", "total", "manual"} <= columns or not columns & set(_names(named)):
+    columns = set(rows[0]) if rows else {"student", "total", "manual", *names}
+    if not {"student", "total", "manual"} <= columns or not columns & names:
         raise ClkitError(
             f"{out} holds no grades of the exercise {named.name}: choose another --out, or move it away."
         )
@@ -590,7 +598,11 @@ def _before(out: Path, named: Exercise) -> dict[str, dict[str, str]]:
 
 
 def _names(named: Exercise) -> list[str]:
-    return [question.name for question in named.questions]
+    """Of the columns with points."""
+    names = [question.name for question in named.questions]
+    for name in set(names) & {"student", "file", "total", "reason", "manual", "was"}:
+        raise ClkitError(f"the table of grades has a column {name!r} of its own: rename that question.")
+    return names
 
 
 def _row(

@@ -183,14 +183,6 @@ def _imports(setup: dict[str, Any]) -> Any:
     import numpy
     import numpy.testing  # cells use its assertions
 
-    if setup["torch"]:
-        import torch
-
-        torch.set_num_threads(1)
-        weight = torch.zeros(1, requires_grad=True)  # the first step of an optimiser imports much
-        step = torch.optim.SGD([weight], lr=1.0)
-        weight.sum().backward()
-        step.step()
     for name in setup["preload"]:
         home, _, last = name.rpartition(".")
         try:
@@ -198,12 +190,23 @@ def _imports(setup: dict[str, Any]) -> Any:
                 importlib.import_module(name)
         except Exception:  # the cell that asks for it will say so
             pass
+    if "torch" in sys.modules:
+        _warm(sys.modules["torch"])
     try:
         import clkit
     except ImportError:
         clkit = sys.modules["clkit"] = types.ModuleType("clkit")
     clkit.check = lambda *things, **options: True  # practice; the judge is outside
     return numpy
+
+
+def _warm(torch: Any) -> None:
+    """The first step of an optimiser imports much more."""
+    torch.set_num_threads(1)
+    weight = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    weight.sum().backward()
+    optimizer.step()
 
 
 def _limit(setup: dict[str, Any]) -> None:

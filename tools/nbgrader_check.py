@@ -45,7 +45,11 @@ def graded(course: Path, master: Path) -> dict[str, float]:
     nbgrader(course, "autograde", name)
     nbgrader(course, "export")
     with (course / "grades.csv").open() as file:
-        return {row["student_id"]: float(row["score"]) for row in csv.DictReader(file) if row["assignment"] == name}
+        return {
+            row["student_id"]: float(row["score"])
+            for row in csv.DictReader(file)
+            if row["assignment"] == name
+        }
 
 
 def points(master: Path) -> float:
@@ -63,7 +67,9 @@ def main() -> None:
             found, whole = graded(course, master), points(master)
             print(f"{master.stem}: {found} of {whole}")
             if found != {"solved": whole, "stub": 0}:
-                sys.exit(f"{master.stem}: nbgrader should give {whole} points to the solution and none to the stub.")
+                sys.exit(
+                    f"{master.stem}: nbgrader should give {whole} points to the solution and none to the stub."
+                )
 
 
 if __name__ == "__main__":

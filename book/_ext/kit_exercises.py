@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import nbformat
 from kit_catalogue import heading
 from kit_markdown import escape, table
 
@@ -31,12 +33,17 @@ def one(book: Path, exercise: Exercise) -> str:
     section = f"{exercise.chapter}/{exercise.name}"
     path = assign.master(exercise.name)
     rows = [(f"`{q.name}`", escape(q.asks), str(q.points)) for q in exercise.questions]
+    tasks = [
+        cell.source for cell in nbformat.read(path, as_version=4).cells[1:] if cell.cell_type == "markdown"
+    ]
+    questions = "\n\n".join(re.sub(r"^## ", "### ", text, flags=re.M) for text in tasks)
     answers = "\n\n".join(f"```python\n{source}\n```" for source in assign.solutions(path).values())
     parts = [
         f"(exercise-{exercise.name.replace('_', '-')})=",
         f"## {heading(book / f'{section}.ipynb')}",
         f"For the section {{doc}}`/{section}`. Master: `exercises/{exercise.chapter}/{path.name}`.",
         table(("function", "what it gives", "points"), rows),
+        questions,
         f":::{{dropdown}} Solution\n{answers}\n:::",
     ]
     return "\n\n".join(parts)

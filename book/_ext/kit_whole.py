@@ -15,19 +15,12 @@ from kit_markdown import escape, table
 
 from clkit import claims, tables
 from clkit.claims import CHAPTERS
+from clkit.desiderata import DESIDERATA
 from clkit.errors import ClkitError
 from clkit.metrics import Interval
 from clkit.references import references
 
-COLUMNS = {
-    "data not kept": "%",
-    "bytes and operations saved": "%",
-    "kept": "%",
-    "fast": "%",
-    "learned": "%",
-    "forward transfer": "points",
-    "not told": "%",
-}  # the seven desiderata in the order of Box 1
+COLUMNS = ("data", "cost", "kept", "fast", "learned", "transfer", "not told")  # in the order of Box 1
 
 
 def of(part: dict[str, float | None]) -> Interval:
@@ -105,13 +98,18 @@ def side_by_side(scenario: str):
             max((s[i]["mean"] for s in scores.values() if s[i]["mean"] is not None), default=None)
             for i in range(len(COLUMNS))
         ]
-        rows = [[f"`{name}`", *map(cell, row, best, COLUMNS.values())] for name, row in scores.items()]
+        rows = [[linked(name), *map(cell, row, best)] for name, row in scores.items()]
         return table(("method", *COLUMNS), rows, "---:")
 
     return write
 
 
-def cell(part: dict[str, float | None], best: float | None, unit: str) -> str:
+def linked(name: str) -> str:
+    """A method, with a link to its entry in the catalogue."""
+    return f"[`{name}`](#method-{name})"
+
+
+def cell(part: dict[str, float | None], best: float | None) -> str:
     """A number with its interval."""
     if part["mean"] is None or best is None:
         return "–"
@@ -123,29 +121,40 @@ def front(book: Path) -> str:
     """Who is not beaten in each scenario."""
     found = result("W1")["curves"]
     rows = [
-        (name, str(len(found["scores"][name])), ", ".join(f"`{method}`" for method in kept))
+        (name, str(len(found["scores"][name])), ", ".join(map(linked, kept)))
         for name, kept in found["front"].items()
     ]
     return table(("scenario", "methods", "not beaten by any other on all desiderata"), rows)
 
 
 def numbers(book: Path) -> str:
-    """The full tables of `clkit.desiderata` as a file to download."""
-    found = result("W1")["curves"]["table"]
+    """The printed numbers and the full tables of `clkit.desiderata` as a file to download."""
+    curves = result("W1")["curves"]
     rows = [
         {"scenario": scenario, "method": method, **row}
-        for scenario, group in found.items()
-        for method, group_rows in group.items()
-        for row in group_rows
+        for scenario, group in curves["scores"].items()
+        for method, scores in group.items()
+        for row in [*printed(scores), *curves["table"][scenario][method]]
+        if row["mean"] is not None
     ]
     data = pd.DataFrame(rows).to_csv(index=False, lineterminator="\n", float_format="%.6g")
     link = "data:text/csv;base64," + base64.b64encode(data.encode()).decode()
-    command = html.escape('from clkit import claims\n\nresult = claims.measure("W1")')
+    command = html.escape(
+        'from clkit import claims\nresult = claims.measure("W1")'
+    )  # a blank line would end the HTML
     return (
         f'<div class="kit-source"><a download="whole-desiderata.csv" href="{link}">All metrics as CSV</a>'
         "<details><summary>Python that makes them</summary>"
         f'<pre tabindex="0"><code>{command}</code></pre></details></div>'
     )
+
+
+def printed(scores: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The seven numbers of a method as rows of the file, fractions as in the other rows."""
+    return [
+        {"number": i, "desideratum": DESIDERATA[i], "metric": f"column {name!r}", **part, "unit": "fraction"}
+        for i, (name, part) in enumerate(zip(COLUMNS, scores, strict=True), start=1)
+    ]
 
 
 def learners(book: Path) -> str:
@@ -155,7 +164,7 @@ def learners(book: Path) -> str:
         part = [stored[f"label_swap: accuracy at step {step}, {name}"] for step in (0, 1, 10)]
         cost = stored[f"label_swap: operations in training, {name}"]["mean"] / 1e9
         size = stored[f"label_swap: bytes kept, {name}"]["mean"]
-        rows.append([f"`{name}`", *(tables.percent(of(p), "") for p in part), f"{size:,.0f}", f"{cost:.1f}"])
+        rows.append([linked(name), *(tables.percent(of(p), "") for p in part), f"{size:,.0f}", f"{cost:.1f}"])
     head = (
         "learner",
         "before",

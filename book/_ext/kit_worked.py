@@ -90,6 +90,17 @@ def backward_transfer() -> str:
     return numbers("backward transfer", "points", values)
 
 
+def joint_accuracies() -> str:
+    """The reference accuracies, and what they are compared with."""
+    rows = {
+        "learned: task $t$ after task $t$": np.diagonal(ACCURACY[0, 1:]),
+        "joint on tasks $1..t$, on task $t$": np.diagonal(JOINT[0, 1:]),
+        "joint on all tasks, on task $t$": JOINT[0, -1],
+    }
+    lines = [[name, *(f"{100 * a:.0f}" for a in row)] for name, row in rows.items()]
+    return table(("accuracy, %", "task 1", "task 2", "task 3"), lines, "---:")
+
+
 def intransigence() -> str:
     """Two references: joint training on what there is so far (the diagonal), or on everything (the last row)."""
     everything = JOINT.copy()
@@ -210,7 +221,7 @@ def digits() -> str:
 TABLES = {
     make.__name__: make
     for make in (
-        *(matrix, average, forgetting, backward_transfer, forward_transfer, intransigence),
+        *(matrix, average, forgetting, backward_transfer, forward_transfer, joint_accuracies, intransigence),
         *(fisher, outputs, measured, replay, intervals, verdicts, digits),
     )
 }

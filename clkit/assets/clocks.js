@@ -113,6 +113,9 @@ kit.interactive("clocks", {
       function mean(values) { return text(values.reduce(function (a, b) { return a + b; }, 0) / values.length); }
       write(before.map(function (value, t) { return text(value) + " \u2192 " + text(last[t]); })
         .concat([mean(before), mean(last)], found.after.map(text)));
+      p.svg.setAttribute("aria-label", "Start at (" + settings.start.map(text).join(", ") + "), " + settings.steps + " inner steps of "
+        + settings.lr + ": mean loss " + mean(before) + " before and " + mean(last) + " after; after, from the start of "
+        + names.map(function (name, i) { return name + " " + text(found.after[i]); }).join(", "));
     }
     show();
   }
