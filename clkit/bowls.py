@@ -78,7 +78,7 @@ def visit(bowls: Sequence[Bowl], order: ArrayLike, start: ArrayLike, lr: float) 
 
 
 def spring(curvature: Array, at: Array, strength: float = 1.0) -> Bowl:
-    """What EWC adds to the loss of the new task: a pull back to where the old one ended, w*."""
+    """What EWC adds to the loss of the new task: a pull back to `at`, where the old one ended."""
     positive("strength", strength, zero=True)
     return Bowl(strength * curvature, at)  # eq: bowl-spring
 

@@ -4,6 +4,7 @@ Two functions are asked for: `scaled(x, factor)`, 2 points, and `summed(x)`, 1 p
 """
 
 import csv
+import errno
 import json
 import os
 import shutil
@@ -319,7 +320,8 @@ def hostile(tmp_path_factory):
         (place / "expected.txt").write_text("expected values")
         room.submit(**{name: made_of(cells, place) for name, (cells, *_) in HOSTILE.items()}, zoe=GOOD)
         rows = room.run()
-        yield rows, room, leftovers(str(place))
+        left = leftovers(str(place))
+    return rows, room, left
 
 
 def made_of(cells, place):
@@ -393,6 +395,46 @@ print(json.dumps(refused))
 """
     made = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert json.loads(made.stdout) == [True, True, True, True, True, "thread"]
+
+
+def test_the_box_holds_without_the_hook(room, monkeypatch):
+    """Plain Python in the box: own processes, no network, nothing to read but Python, one folder to write."""
+    monkeypatch.setenv("CLKIT_SECRET", "expected values")
+    script = f"""
+import json, os, socket
+import numpy
+seen = {{"files": [], "written": []}}
+for path in ({str(room.place)!r}, {os.fspath(Path(__file__))!r}, "/etc/passwd", "/etc/hostname"):
+    seen["files"] += [path] if os.path.exists(path) else []
+for path in ("/evil", "/tmp/evil", "/usr/evil", "/dev/shm/evil", {str(grading.ROOT / "evil")!r}, "/box/own"):
+    try:
+        open(path, "w").write("x")
+        seen["written"] += [path]
+    except OSError:
+        pass
+seen["clkit"] = sorted(os.listdir({str(grading.ROOT)!r}))
+seen["processes"] = len([name for name in os.listdir("/proc") if name.isdigit()])
+try:
+    socket.create_connection(("1.1.1.1", 53), timeout=1)
+except OSError as error:
+    seen["network"] = error.errno
+seen["environment"] = "expected values" in os.environ.values()
+print(json.dumps(seen))
+"""
+    command = [*grading._box(grading._sites("numpy")), sys.executable, "-c", script]
+    made = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=grading._environment("/box"), cwd="/"
+    )
+    seen = json.loads(made.stdout)
+    floor = {path.name for path in grading.ROOT.glob("*.py")}
+    assert set(seen.pop("clkit")) == floor - {"assign.py", "exercise.py", "grade.py", "worker.py"}
+    assert seen == {
+        "files": [],
+        "written": ["/box/own"],
+        "processes": 2,  # bubblewrap's own and this
+        "network": errno.ENETUNREACH,
+        "environment": False,
+    }
 
 
 def test_the_worker_judges_types_as_the_notebook_does():
@@ -546,7 +588,8 @@ def test_the_manual_column_survives(room):
     (room.folder / "=cy.ipynb").unlink()
     room.run()
     assert [row["student"] for row in room.csv()] == ["ada", "bo", "'=cy"]
-    assert room.csv()[2]["reason"] == "no submission in the folder" and room.csv()[2]["manual"] == '1 "more"'
+    assert [row["manual"] for row in room.csv()] == ["", '1 "more"', "late, but fine"]
+    assert room.csv()[2]["reason"] == "no submission in the folder" and room.csv()[2]["total"] == ""
 
 
 def test_what_was_graded_is_not_graded_again(room, monkeypatch):
@@ -561,7 +604,7 @@ def test_what_was_graded_is_not_graded_again(room, monkeypatch):
         room.run()
     assert room.out.read_bytes() == first
     started = count(monkeypatch)
-    assert room.submit(bo=GOOD).run()["bo"]["total"] == 3 and len(started) == 1
+    assert room.submit(bo=notebook(SUMMED, SCALED)).run()["bo"]["total"] == 3 and len(started) == 1
     (room.place / "grades.csv.cache.json").write_text("{broken")
     room.run()
     assert len(started) == 3
@@ -674,7 +717,7 @@ def some(number):
 def test_a_class_takes_three_seconds_each_at_most(room, monkeypatch, number):
     environment = grading._environment
     monkeypatch.setattr(grading, "_environment", lambda home: {**environment(home), "MARK": str(room.place)})
-    room.submit(**{name: text for name, text in some(number)})
+    room.submit(**dict(some(number)))
     start = time.monotonic()
     rows = room.run()
     each = (time.monotonic() - start) / number

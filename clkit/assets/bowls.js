@@ -44,7 +44,7 @@ kit.interactive("bowls", {
     var controls = kit.element(root, "div"), names = data.methods, text = function (v) { return v.toFixed(2).replace("-", "\u2212"); };
     var method = kit.choice(controls, { legend: "How the two tasks are trained", labels: names, value: data.method }, show);
     var lr = kit.slider(controls, { label: "step size \u03b7", min: 0.02, max: 0.6, step: 0.02, value: data.lr, show: text }, show);
-    var strength = kit.slider(controls, { label: "EWC: strength \u03bb", min: 0, max: 4, step: 0.25, value: data.strength, show: text }, show);
+    var strength = kit.slider(controls, { label: "EWC: strength k", min: 0, max: 4, step: 0.25, value: data.strength, show: text }, show);
     var look = kit.slider(controls, { label: "look at step n", min: 0, max: last, step: 1, value: data.look }, show);
     var p = kit.plot(kit.element(root, "div"), {
       x: [-3, 3], y: [-2.5, 1.7], height: 334, label: data.alt, xlabel: "first weight", ylabel: "second weight"
@@ -55,6 +55,7 @@ kit.interactive("bowls", {
     var q = kit.plot(kit.element(root, "div"), {
       x: [0, last], y: [0, 8], height: 180, label: "The losses of both tasks at every step", xlabel: "step n", ylabel: "loss"
     });
+    kit.key(root, [[0, "none", "loss of task 1"], [1, "7 3", "loss of task 2"]]);
     var write = kit.readout(root, ["loss of task 1", "loss of task 2", "pull of task 1", "pull of task 2", "what is left",
       "angle between the pulls", "largest step size"]);
     var fields = kit.element(root, "div");
@@ -114,7 +115,8 @@ kit.interactive("bowls", {
       function short(v) { return Math.abs(v) < 1e4 ? text(v) : "beyond 10,000"; }
       var pulls = found.pulls.map(function (all) { return all[n]; }), sizes = pulls.concat([found.moves[n]]).map(function (v) { return Math.hypot(v[0], v[1]); });
       var cosine = (pulls[0][0] * pulls[1][0] + pulls[0][1] * pulls[1][1]) / (sizes[0] * sizes[1]);
-      var angle = sizes[0] * sizes[1] > 0 ? (Math.acos(Math.max(-1, Math.min(1, cosine))) * 180 / Math.PI).toFixed(0) + "\u00b0" : "none";
+      var seen = sizes.slice(0, 2).every(function (size) { return size >= 0.005 && size < 1e4; });  // a pull shown as 0.00 points nowhere
+      var angle = seen ? (Math.acos(Math.max(-1, Math.min(1, cosine))) * 180 / Math.PI).toFixed(0) + "\u00b0" : "\u2013";
       var losses = found.losses.map(function (all) { return short(all[n]); });
       write(losses.concat(sizes.map(short), [angle, found.limit === null ? "no simple rule" : text(found.limit)]));
       p.svg.setAttribute("aria-label", names[method.get()] + ", step " + n + " of " + last + ": weights (" + found.path[n].map(short).join(", ")

@@ -37,7 +37,8 @@ window.kit = window.kit || (function () {
   }
 
   // Axes in an SVG of width x height units. p.x(value), p.y(value): units; p.layer(): a group that is clipped to the
-  // axes; p.line(layer, [[x, y], ...], attributes) draws in values; p.text(layer, x, y, words, attributes).
+  // axes; p.line(layer, [[x, y], ...], attributes) draws in values; p.text(layer, x, y, words, attributes); p.range:
+  // from where to where x and y go.
   function plot(root, options) {
     var width = options.width || 460, height = options.height || 320, left = 46, bottom = 40, right = 12, top = 12;
     var inner = [width - left - right, height - top - bottom], id = "kit-plot-" + (++count), x = options.x, y = options.y;
@@ -45,7 +46,7 @@ window.kit = window.kit || (function () {
     var all = svg(frame, "svg", { viewBox: "0 0 " + width + " " + height, role: "img", "aria-label": options.label });
     var g = svg(all, "g", { transform: "translate(" + left + " " + top + ")" });
     var p = {
-      svg: all, frame: frame, group: g,
+      svg: all, frame: frame, group: g, range: [x, y],
       x: function (value) { return inner[0] * (value - x[0]) / (x[1] - x[0]); },
       y: function (value) { return inner[1] * (1 - (value - y[0]) / (y[1] - y[0])); }
     };
@@ -139,11 +140,15 @@ window.kit = window.kit || (function () {
     var row = element(root, "div", { class: "kit-fields" });
     element(row, "span", {}, options.label);
     var fields = ["x", "y"].map(function (axis, i) {
-      var name = options.label + ", " + (options.axes || ["across", "up"])[i];
-      var field = element(row, "input", { type: "number", step: step, "aria-label": name });
+      var name = options.label + ", " + (options.axes || ["across", "up"])[i], range = p.range[i];
+      var field = element(row, "input", { type: "number", step: step, min: range[0], max: range[1], "aria-label": name });
       field.addEventListener("input", function () {
-        if (isFinite(parseFloat(field.value))) { at[i] = parseFloat(field.value); place(false); change(at.slice()); }
+        if (!isFinite(parseFloat(field.value))) { return; }
+        at[i] = Math.min(range[1], Math.max(range[0], parseFloat(field.value)));  // stays on the drawing
+        place(false);
+        change(at.slice());
       });
+      field.addEventListener("change", function () { place(true); });
       return field;
     });
     function place(write) {

@@ -238,3 +238,14 @@ def test_python_under_a_figure_makes_its_numbers_and_cells_for_a_kernel_run(path
             exec(html.unescape(re.search(r"<pre[^>]*><code>(.*?)</code></pre>", body, re.S)[1]), again)
             made = pd.read_csv(tmp_path / f"{name}.csv")
             same_data(made, again["data"][list(made.columns)].reset_index(drop=True), True)
+
+
+@every_notebook
+def test_a_notebook_names_the_tests_that_prove_its_equations(path, root):
+    words = "\n".join(cell.source for cell in notebooks.read(path).cells)
+    named = set(re.findall(r"`(test_\w+)`", words))
+    written = "\n".join(file.read_text() for file in (root / "tests").rglob("test_*.py"))
+    assert named, "name the test functions that prove the equations"
+    assert not [name for name in named if f"def {name}(" not in written]
+    files = re.findall(r"`(tests/[\w/]+\.py)`", words)
+    assert files and all((root / file).exists() for file in files)

@@ -91,9 +91,9 @@ def serious(page):
 
 
 def test_every_section_is_among_the_pages_and_small_enough(site, root):
+    assert not [file.name for file in site.rglob("*.html") if file.stat().st_size > 2_000_000]
     for path in book.notebooks(root / "book"):
         page = site / path.relative_to(root / "book").with_suffix(".html")
-        assert page.stat().st_size <= 2_000_000
         assert notebooks.sidecar(path).exists() and "Verified on" in page.read_text()
 
 
@@ -162,6 +162,12 @@ def test_an_equation_links_to_the_line_that_computes_it(visit):
     page = visit(SECTION)
     page.click("a[href='#eq-step']")
     assert page.locator(":target").inner_text().strip() == "optimizer.step()"
+
+
+def test_the_five_paradigms_are_described(visit):
+    drawings = visit("index").locator(".kit-paradigms svg[role=img]")
+    words = drawings.evaluate_all("all => all.map(d => d.getAttribute('aria-label').split(' ').length)")
+    assert len(words) == 5 and min(words) >= 12
 
 
 def test_one_picture_of_each_pair_is_seen(visit):
