@@ -483,7 +483,8 @@ def _verdict(question: Question, session: _Session) -> Verdict:
 def _judged(question: Question, verdict: Verdict) -> dict[str, Any]:
     points = question.points if verdict.right else 0
     hint = "" if verdict.right else verdict.hint or question.ladder[0]
-    return {"name": question.name, "points": points, "message": _clean(verdict.message), "hint": hint}
+    message = f"Case {verdict.case}: {_clean(verdict.message)}" if verdict.case else _clean(verdict.message)
+    return {"name": question.name, "points": points, "message": message, "hint": hint}
 
 
 def _reason(question: Question, verdict: Verdict) -> str:

@@ -127,6 +127,7 @@ def test_each_student_gets_a_page(room):
         "3 of 3 points" in pages["ada"] and pages["ada"].count("Right.") == 2 and "Hint" not in pages["ada"]
     )
     assert "1 of 3 points" in pages["bo"] and "scaled: 0 of 2 points" in pages["bo"]
+    assert "<p>Case 1: the values are not right</p>" in pages["bo"]
     assert (
         "Hint: You added &lt;b&gt;the factor&lt;/b&gt;." in pages["bo"]
     )  # of the mistake; else the first one

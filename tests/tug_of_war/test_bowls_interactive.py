@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 
+from clkit import widgets
 from clkit.bowls import Bowl, descend, project, spring, total, visit
 
 SEQUENTIAL, JOINT, IN_TURN, EWC, DIAGONAL, AGEM = range(6)
@@ -110,3 +111,45 @@ def test_a_spring_without_strength_is_plain_training_and_every_second_phase_begi
         cases = [s | {"method": method} for s in TWENTY]
         for s, a, b in zip(TWENTY, javascript("bowls", plain), javascript("bowls", cases), strict=True):
             assert close(a["path"][: s["steps"] + 1], b["path"][: s["steps"] + 1])
+
+
+@pytest.fixture
+def drawn(chromium):
+    """A page with the interactive, both minima in one place, joint training, looked at where it has ended."""
+    same = {"curvature": [[2, 0], [0, 1]], "minimum": [0, 0]}
+    values = {"tasks": [same, same], "start": [1, 0], "lr": 0.1, "steps": 60, "method": JOINT, "strength": 1}
+    values |= {"methods": list("abcdef"), "look": 120, "scale": 0.35, "alt": "two bowls"}
+    page = chromium.new_page()
+    page.set_content('<div id="root"></div>')
+    page.add_script_tag(content=widgets.javascript("bowls"))
+    page.evaluate("values => kit.start('bowls', document.getElementById('root'), values)", values)
+    yield page
+    page.close()
+
+
+def shown(page, label):
+    return page.locator("dt", has_text=label).locator("xpath=../dd").text_content()
+
+
+def test_pulls_that_are_shown_as_nothing_have_no_angle(drawn):
+    assert shown(drawn, "pull of task 1") == "0.00" and shown(drawn, "angle between the pulls") == "–"
+    look = drawn.get_by_label("look at step n")
+    look.fill("0")  # at the start both pull straight to (0, 0)
+    assert shown(drawn, "angle between the pulls") == "0°"
+
+
+def test_a_minimum_typed_beyond_the_drawing_stays_at_its_edge(drawn):
+    field = drawn.get_by_label("minimum of task 2, first weight")
+    field.fill("7")  # the drawing ends at 3
+    handle = drawn.locator(".kit-point").nth(1)
+    at_edge = handle.get_attribute("transform")
+    assert (field.get_attribute("min"), field.get_attribute("max")) == ("-3", "3")
+    field.press("Enter")
+    assert field.input_value() == "3.00"
+    field.fill("3")
+    assert handle.get_attribute("transform") == at_edge
+
+
+def test_the_curves_of_the_losses_have_a_key(drawn):
+    keys = drawn.locator(".kit-key").all_text_contents()
+    assert any("loss of task 1" in key and "loss of task 2" in key for key in keys)
