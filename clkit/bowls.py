@@ -79,7 +79,7 @@ def visit(bowls: Sequence[Bowl], order: ArrayLike, start: ArrayLike, lr: float) 
 
 def spring(curvature: Array, at: Array, strength: float = 1.0) -> Bowl:
     """What EWC adds to the loss of the new task: a pull back to `at`, where the old one ended."""
-    positive("strength", strength, zero=True)
+    positive("strength", strength)
     return Bowl(strength * curvature, at)  # eq: bowl-spring
 
 
