@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,11 @@ from clkit.files import write_text
 
 BEGIN, END = re.compile(r"^ *### BEGIN SOLUTION$"), re.compile(r"^ *### END SOLUTION$")
 HIDDEN = re.compile(r"\n?^ *### BEGIN HIDDEN TESTS$.*?^ *### END HIDDEN TESTS$", re.S | re.M)
+MARKER = re.compile(r"^ *#+ *(begin|end) +(solution|hidden)", re.I | re.M)  # however it is written
+RELATIVE = re.compile(r"\]\((\.\./[^)]+)\)")  # links to the book, from the master's folder
+ADDRESS = re.compile(
+    r"git\+(https://github\.com/(?!OWNER/REPO)\S+?)[\"']"
+)  # in the setup cell, once there is one
 SHORT = 12  # characters; shorter lines of a solution, such as `return x`, may stand anywhere
 MASTERS = Path(__file__).resolve().parent.parent / "exercises"
 
@@ -39,7 +45,12 @@ def assign(name: str, folder: Path) -> Path:
         raise ClkitError(f"{path} does not exist.")
     made = nbformat.read(path, as_version=4)
     cut: list[str] = []
+    address = ADDRESS.search("\n".join(cell.source for cell in made.cells))
     for cell in made.cells:
+        if cell.cell_type == "markdown":
+            cell.source = RELATIVE.sub(
+                lambda link: f"]({_moved(link[1], path, folder, address)})", cell.source
+            )
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
             cell.source, lines = without_solution(cell.source)
@@ -84,11 +95,28 @@ def solutions(path: Path) -> dict[str, str]:
     return found
 
 
+def _moved(link: str, path: Path, folder: Path, address: re.Match[str] | None) -> str:
+    """A link of the master as it must be in another folder: to the repository's address, if that is known."""
+    target = (path.resolve().parent / link).resolve()
+    if address is not None and MASTERS.parent in target.parents:
+        return f"{address[1]}/blob/main/{target.relative_to(MASTERS.parent).as_posix()}"
+    return Path(os.path.relpath(target, folder.resolve())).as_posix()
+
+
 def _nothing_left(path: Path, made: Any, cut: list[str]) -> None:
-    """No line of the solution may stand in the student's version."""
+    """No line of the solution may stand in the student's version, and each cell to fill must have its stub."""
+    whole = nbformat.writes(made)
     words = "\n".join(cell.source for cell in made.cells)
-    if any(BEGIN.match(line) or "HIDDEN TESTS" in line for line in words.split("\n")):
-        raise ClkitError(f"{path.name}: a marker is left in the student version.")
-    left = [line.strip() for line in cut if len(line.strip()) >= SHORT and line.strip() in words]
+    if MARKER.search(words):
+        raise ClkitError(f"{path.name}: a marker is left. Write it alone on its line: ### BEGIN SOLUTION.")
+    for cell in made.cells:
+        if (
+            cell.metadata.get("nbgrader", {}).get("solution")
+            and "raise NotImplementedError" not in cell.source
+        ):
+            name = cell.metadata["nbgrader"].get("grade_id")
+            raise ClkitError(f"{path.name}: the cell {name!r} has no solution marked: nothing would be cut.")
+    kept = words + whole.replace('\\"', '"')  # metadata, too
+    left = [line.strip() for line in cut if len(line.strip()) >= SHORT and line.strip() in kept]
     if left:
         raise ClkitError(f"{path.name}: these lines of the solution stand outside it, too: {left}")

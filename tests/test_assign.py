@@ -1,5 +1,7 @@
 """The student version of a master: complete, and without anything of the solution."""
 
+import re
+
 import nbformat
 import pytest
 
@@ -49,12 +51,53 @@ def test_the_solution_is_cut_and_the_hint_is_kept(written, tmp_path):
         ((SOLUTION.replace("### BEGIN", "### END"),), "do not pair"),
         ((SOLUTION + "\n    ### BEGIN SOLUTION",), "without ### END"),
         ((SOLUTION, "# answer_of_the_sum = x + x"), "stand outside it"),
+        (
+            (SOLUTION, SOLUTION.replace("### BEGIN", "###BEGIN").replace("### END", "#### End")),
+            "a marker is left",
+        ),
+        ((SOLUTION, SOLUTION.replace("SOLUTION\n", "SOLUTION \n")), "do not pair"),
     ],
 )
 def test_a_master_with_a_mistake_is_refused_and_nothing_is_written(written, tmp_path, sources, said):
     with pytest.raises(ClkitError, match=said):
         assign.assign(str(written(*sources)), tmp_path / "class")
     assert not (tmp_path / "class").exists()
+
+
+def test_a_cell_to_fill_without_a_marked_solution_is_refused(written, tmp_path):
+    path = written(SOLUTION, "def other(x):\n    return x")
+    made = nbformat.read(path, 4)
+    made.cells[-1].metadata["nbgrader"] = {"solution": True, "grade_id": "other"}
+    nbformat.write(made, path)
+    with pytest.raises(ClkitError, match="'other' has no solution marked"):
+        assign.assign(str(path), tmp_path / "class")
+
+
+def test_a_solution_in_the_metadata_is_found(written, tmp_path):
+    path = written(SOLUTION)
+    made = nbformat.read(path, 4)
+    made.cells[0].metadata["note"] = "answer_of_the_sum = x + x"
+    nbformat.write(made, path)
+    with pytest.raises(ClkitError, match="stand outside it"):
+        assign.assign(str(path), tmp_path / "class")
+
+
+def test_links_to_the_book_lead_there_from_the_new_folder(tmp_path):
+    made = nbformat.read(assign.assign("rehearsal", tmp_path / "class"), 4)
+    link = re.search(r"\]\((\S+rehearsal\.ipynb)\)", made.cells[0].source)[1]
+    target = (tmp_path / "class" / link).resolve()
+    assert target == assign.MASTERS.parent / "book" / "memory" / "rehearsal.ipynb" and target.exists()
+
+
+def test_with_an_address_links_lead_to_the_repository(tmp_path, monkeypatch):
+    path = assign.master("rehearsal")
+    given = path.read_text().replace("OWNER/REPO", "someone/book")
+    copy = tmp_path / "exercises" / "memory" / path.name
+    copy.parent.mkdir(parents=True)
+    copy.write_text(given)
+    monkeypatch.setattr(assign, "MASTERS", tmp_path / "exercises")
+    made = nbformat.read(assign.assign("rehearsal", tmp_path / "class"), 4)
+    assert "](https://github.com/someone/book/blob/main/book/memory/rehearsal.ipynb)" in made.cells[0].source
 
 
 @pytest.mark.parametrize("path", sorted(assign.MASTERS.glob("*/*.ipynb")), ids=lambda path: path.stem)

@@ -37,9 +37,11 @@ def nbgrader(course: Path, *words: str) -> None:
 def graded(course: Path, master: Path) -> dict[str, float]:
     """Student -> points, as nbgrader exports them."""
     name = master.stem
-    for folder, text in (("source", master.read_text()), ("submitted/solved", master.read_text())):
+    for folder in ("source", "submitted/solved"):
         (course / folder / name).mkdir(parents=True)
-        (course / folder / name / master.name).write_text(text)
+        for file in (master, master.with_suffix(".py")):  # the check of a bank item lies beside it
+            if file.exists():
+                shutil.copy(file, course / folder / name)
     nbgrader(course, "generate_assignment", name)
     shutil.copytree(course / "release" / name, course / "submitted" / "stub" / name)
     nbgrader(course, "autograde", name)
@@ -62,8 +64,6 @@ def main() -> None:
         course = Path(folder)
         (course / "nbgrader_config.py").write_text(CONFIG.format(root=folder))
         for master in sorted(ROOT.glob("exercises/*/*.ipynb")):
-            if master.parent.name == "bank":
-                continue  # its check is a file beside it, which clkit.check does not know
             found, whole = graded(course, master), points(master)
             print(f"{master.stem}: {found} of {whole}")
             if found != {"solved": whole, "stub": 0}:
