@@ -8,6 +8,7 @@ limits and comparison stay in this process, which believes nothing that comes ou
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import html
 import importlib.util
@@ -17,6 +18,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -41,6 +43,7 @@ SEED = 20  # of the inputs; the notebook takes another
 CELL, CALL, WHOLE = 10.0, 5.0, 60.0  # seconds for a cell, for a call, for all of a submission
 GRACE = 2.0  # seconds more until the process is killed
 START = 120.0  # seconds until a process has imported torch from a cold disk
+IMPORTS, MOST = 30.0, 100  # seconds for what the cells import, and how many modules
 DEATHS = 3  # a submission whose process ended so often is not started again
 MEMORY, FILES = 2 << 30, 64 << 20  # bytes a submission may take beyond its imports; of its working folder
 LARGEST, LINE = 20 << 20, 8 << 20  # bytes of a notebook, of a reply
@@ -54,10 +57,12 @@ FOREIGN = (
     "sklearn",
     "clkit",
 )  # imported before the refusals, if asked for
+NEVER = {"__main__", "tests", "testing", "conftest", "_internal"}  # parts of names of modules that run things
 IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+)?import[ \t]+([\w., \t]*)", re.M)
 INSTALL = (
     "clkit grade runs submissions inside bubblewrap, which is not installed: apt-get install bubblewrap (Debian, "
-    "Ubuntu), dnf install bubblewrap (Fedora). With --unsafe it does without: then a submission can read your files."
+    "Ubuntu), dnf install bubblewrap (Fedora). With --unsafe it does without: then a submission can read and change "
+    "your files."
 )
 
 
@@ -85,7 +90,7 @@ def grade(
     Args:
         exercise: name of a public exercise, or the .py file of your own; None: what the notebooks say.
         jobs: submissions at once.
-        unsafe: without bubblewrap. The limits and the refusals remain, but files can be read.
+        unsafe: without bubblewrap. The limits and the refusals remain, but files can be read and changed.
         progress: show a bar; None = where the output is a terminal.
 
     Returns:
@@ -99,7 +104,7 @@ def grade(
         raise ClkitError(INSTALL)
     files = _submissions(folder)
     named = exercises.load(exercise if exercise is not None else _named(files))
-    before = _before(out, named)
+    before = _matched(_before(out, named), {_cell(student) for student in files})
     check = _check_key(_source(named, exercise))
     found = _results(files, named, check, out, _Crew(named, exercise, unsafe), jobs, progress)
     rows = [
@@ -123,7 +128,7 @@ def _submissions(folder: Path) -> dict[str, Path]:
     """Student -> notebook. The student is the file's name; where two share it, the path below `folder`."""
     if not folder.is_dir():
         raise ClkitError(f"{folder} is not a folder. Give the folder that holds the submissions.")
-    every = sorted(path for path in folder.rglob("*") if path.is_file())
+    every = sorted(folder.rglob("*"))  # links and folders, too: each gets a row that says what is wrong
     seen = [p for p in every if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
     files = [path for path in seen if path.suffix.lower() == ".ipynb"]
     if not files:
@@ -146,7 +151,7 @@ def _named(files: dict[str, Path]) -> str:
     votes: Counter[str] = Counter()
     for path in files.values():
         try:
-            votes[str(_notebook(_bytes(path)).get("metadata", {})["clkit"]["exercise"])] += 1
+            votes[_clean(str(_notebook(_bytes(path)).get("metadata", {})["clkit"]["exercise"]))] += 1
         except (Unreadable, AttributeError, KeyError, TypeError):
             continue
     best = [(name, number) for name, number in votes.most_common() if name in known]
@@ -160,11 +165,22 @@ def _named(files: dict[str, Path]) -> str:
 
 
 def _bytes(path: Path) -> bytes:
+    """What the file holds. A link is not followed: it may lead to the solution."""
     try:
-        if path.stat().st_size > LARGEST:
-            raise Unreadable("the file is larger than 20 MB: clear the outputs and submit it again.")
-        return path.read_bytes()
+        with open(
+            path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+        ) as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise IsADirectoryError(errno.EISDIR, "")
+            if found.st_size > LARGEST:
+                raise Unreadable("the file is larger than 20 MB: clear the outputs and submit it again.")
+            return file.read()
+    except IsADirectoryError:  # or a pipe
+        raise Unreadable("this is not a file: submit the .ipynb file that Jupyter saves.") from None
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise Unreadable("the file is a link: submit the file itself.") from None
         raise Unreadable(f"the file cannot be read: {error.strerror}.") from None
 
 
@@ -223,19 +239,22 @@ class _Crew:
         }
         self.command = _unboxed() if unsafe else [*_box(sites), sys.executable, "-P", "-B", "/worker.py"]
 
-    def launch(self, preload: list[str]) -> _Worker:
-        """A worker that has imported what it may.
+    def launch(self, modules: list[str]) -> _Worker | None:
+        """A worker that has imported what it may; None where these modules end it, or take too long.
 
         Raises:
-            NoStart: it does not start on this machine.
+            NoStart: it does not start on this machine, whatever the modules.
         """
         worker = _Worker(self)
-        if worker.ask({**self.setup, "preload": self.preload + preload}, START) is None:
-            worker.kill()
-            if self.stopped:
-                raise NoStart("the grader was stopped.")
+        begun = worker.ask({**self.setup, "preload": self.preload}, START) is not None
+        if begun and worker.ask({"load": modules}, IMPORTS) is not None:
+            return worker
+        worker.kill()
+        if self.stopped:
+            raise NoStart("the grader was stopped.")
+        if not (begun and modules):
             raise NoStart(f"the process of a submission does not start here: {self._why()}")
-        return worker
+        return None
 
     def _why(self) -> str:
         """What the box, or Python in it, says."""
@@ -363,7 +382,7 @@ class _Session:
 
     crew: _Crew
     cells: list[str]
-    notes: dict[int, str] = field(default_factory=dict)  # code cell -> what happened
+    notes: dict[int, str] = field(default_factory=dict)  # code cell -> what happened; 0: before the cells
     fatal: set[int] = field(default_factory=set)  # code cells that ended the process: left out from then on
     deaths: int = 0
     end: float = 0.0
@@ -390,7 +409,10 @@ class _Session:
         """Run the cells in a new process."""
         if self.deaths > DEATHS:
             raise BadAnswer("not graded: the notebook's process ended too often.")
-        self.worker = self.crew.launch(_foreign(self.cells))
+        self.worker = self.crew.launch([] if 0 in self.notes else _foreign(self.cells))
+        if self.worker is None:
+            self.notes[0] = "an import ended the process, or took too long: nothing was imported ahead."
+            self.worker = self.crew.launch([])
         self.end = self.end or time.monotonic() + WHOLE
         for number, source in enumerate(self.cells, start=1):
             if number in self.fatal:
@@ -437,7 +459,8 @@ def _foreign(cells: list[str]) -> list[str]:
     names = set()
     for home, listed in IMPORT.findall("\n".join(cells)):
         names |= {home, *(f"{home}.{name}".strip(".") for name in re.findall(r"(?:^|,)\s*([\w.]+)", listed))}
-    return sorted(name for name in names if name.split(".")[0] in FOREIGN)
+    parts = {name: name.split(".") for name in names}
+    return sorted(name for name in names if parts[name][0] in FOREIGN and not NEVER & {*parts[name]})[:MOST]
 
 
 def _encoded(value: Any) -> Any:
@@ -463,7 +486,7 @@ def _result(path: Path, named: Exercise, crew: _Crew) -> dict[str, Any]:
         raise ClkitError(str(error)) from None
     finally:
         session.close()
-    notes = [f"code cell {number}: {said}" for number, said in sorted(session.notes.items())]
+    notes = [f"code cell {n}: {said}" if n else said for n, said in sorted(session.notes.items())]
     notes += _stranger(made, named)
     wrong = [_reason(question, verdict) for question, verdict in verdicts if not verdict.right]
     return {
@@ -563,10 +586,9 @@ def _check_key(source: Path) -> str:
 
 def _key(path: Path, check: str) -> str:
     try:
-        with path.open("rb") as file:
-            return f"{hashlib.file_digest(file, 'sha256').hexdigest()}-{check}"
-    except OSError:
-        return f"unreadable-{check}"
+        return f"{hashlib.sha256(_bytes(path)).hexdigest()}-{check}"
+    except Unreadable as error:
+        return f"{error}-{check}"
 
 
 def _kept(place: Path) -> dict[str, dict[str, Any]]:
@@ -596,6 +618,22 @@ def _before(out: Path, named: Exercise) -> dict[str, dict[str, str]]:
             f"{out} holds no grades of the exercise {named.name}: choose another --out, or move it away."
         )
     return {row["student"]: {key: value or "" for key, value in row.items() if key} for row in rows}
+
+
+def _matched(before: dict[str, dict[str, str]], names: set[str]) -> dict[str, dict[str, str]]:
+    """The rows under the names of today: a spreadsheet writes 0012345 as 12345. Only where one fits one."""
+    lost, new = _numbers(before.keys() - names), _numbers(names - before.keys())
+    known = {lost[n][0]: new[n][0] for n in lost if len(lost[n]) == len(new.get(n, [])) == 1}
+    return {known.get(name, name): row for name, row in before.items()}
+
+
+def _numbers(names: set[str]) -> dict[str, list[str]]:
+    """Number -> the names that write it."""
+    made: dict[str, list[str]] = {}
+    for name in names:
+        if found := re.fullmatch(r"0*([0-9]+?)(?:\.0+)?", name):
+            made.setdefault(found[1], []).append(name)
+    return made
 
 
 def _names(named: Exercise) -> list[str]:
@@ -646,8 +684,10 @@ def _write(out: Path, named: Exercise, rows: list[dict[str, Any]]) -> None:
 
 
 def _place(out: Path, student: str) -> Path:
-    """The student's page. A file system takes names of 255 bytes."""
-    if max(len(part.encode()) for part in student.split("/")) > 200:
+    """The student's page, inside the folder of pages. A file system takes names of 255 bytes."""
+    parts = [_clean(part) for part in student.split("/")]
+    taken = any(part.endswith(".html") for part in parts[:-1])  # a folder named like a page
+    if taken or {"", ".", ".."} & {*parts} or max(len(part.encode()) for part in parts) > 200:
         student = hashlib.sha256(student.encode()).hexdigest()[:16]
     return out.with_name(f"{out.stem}-feedback") / f"{student}.html"
 

@@ -7,6 +7,8 @@ import csv
 import errno
 import json
 import os
+import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -149,7 +151,7 @@ def test_a_page_fits_a_telephone(room, chromium):
 SNOOP = """
 import glob, os
 found = [n for n in os.listdir("/proc") if n.isdigit() and int(n) not in (1, os.getpid())]
-found += [path for path in glob.glob("PLACE/*") + glob.glob("/tmp/*/class/*") + glob.glob("/home/*/*.csv")]
+found += [path for path in glob.glob("PLACE/*") + glob.glob("TEMPORARY/*/class/*") + glob.glob("/home/*/*.csv")]
 found += [name for name in os.environ if "CLKIT" in name or "SECRET" in name]
 for path in ("PLACE/two.py", "CLKIT/exercise.py", "CLKIT/exercises/two_weights.py", "CLKIT/grade.py"):
     found += [path] if os.path.exists(path) and os.path.getsize(path) else []
@@ -163,7 +165,7 @@ raise RuntimeError("found %r" % found)
 WRITER = """
 import os, pathlib
 done = []
-for path in ("PLACE/evil", "/evil", "/tmp/evil", "/dev/shm/evil", "CLKIT/evil.py", "../evil"):
+for path in ("PLACE/evil", "/evil", "TEMPORARY/evil", "/dev/shm/evil", "CLKIT/evil.py", "../evil"):
     try:
         pathlib.Path(path).write_text("x"); done += [path]
     except OSError:
@@ -207,6 +209,18 @@ def forever():
 def scaled(x, factor):
     threading.Thread(target=forever).start()
     return x * factor
+"""
+UNHOOK = """
+import os
+try:
+    os.system("true")
+except PermissionError as error:
+    frame = error.__traceback__.tb_next.tb_frame
+for names, key in ((frame.f_globals, "REFUSED"), (frame.f_locals, "modules")):
+    try:
+        names[key].clear()
+    except AttributeError:
+        names[key] = ()
 """
 TEN = "bytearray(10 * 2**30)"
 NO_END = "no end within"
@@ -295,6 +309,17 @@ HOSTILE = {  # cells (or the whole file), points of scaled and summed, what the 
         1,
         "code cell 2: the notebook ended",
     ),
+    "import_in_text": (["'''\nimport torch.utils.model_dump.__main__\n'''", SCALED, SUMMED], 2, 1, ""),
+    "imports_tests": (
+        ["if 0:\n    import pandas.tests.io.pytables.test_pytables_missing, scipy.conftest", SCALED, SUMMED],
+        *(2, 1, ""),
+    ),
+    "memory_in_file": (
+        [SCALED, "import os\nos.memfd_create('x')", SUMMED],
+        *(2, 1, "code cell 2: PermissionError: [Errno 1]"),
+    ),
+    "unhook": ([SCALED, UNHOOK + "os.system('x')", SUMMED], 2, 1, "PermissionError: os.system may not"),
+    "unhook_imports": ([SCALED, UNHOOK + "import ctypes", SUMMED], 2, 1, "ImportError: ctypes may not"),
     "forger": (
         [
             SCALED,
@@ -328,7 +353,11 @@ def hostile(tmp_path_factory):
 def made_of(cells, place):
     if type(cells) is str:
         return cells
-    words = {"PLACE": str(place), "CLKIT": str(Path(grading.__file__).parent)}
+    words = {
+        "TEMPORARY": tempfile.gettempdir(),
+        "PLACE": str(place),
+        "CLKIT": str(Path(grading.__file__).parent),
+    }
     for word, path in words.items():
         cells = [cell.replace(word + "/", path + "/") for cell in cells]
     return notebook(*cells)
@@ -374,13 +403,17 @@ def test_the_others_are_graded_and_nothing_is_left(hostile):
         ]
     )
     assert len(list(room.folder.iterdir())) == len(rows)
-    assert not [path for path in map(Path, ("/evil", "/tmp/evil", "/dev/shm/evil")) if path.exists()]
+    assert not [
+        path
+        for path in map(Path, ("/evil", f"{tempfile.gettempdir()}/evil", "/dev/shm/evil"))
+        if path.exists()
+    ]
 
 
 def test_the_kernel_refuses_what_the_hook_might_miss():
     """Without the hook: no process, program, socket or signal; threads work."""
     script = f"""
-import importlib.util, json, os, socket, threading
+import ctypes, importlib.util, json, os, socket, threading
 spec = importlib.util.spec_from_file_location("worker", {worker.__file__!r})
 worker = importlib.util.module_from_spec(spec); spec.loader.exec_module(worker)
 worker._seal()
@@ -392,10 +425,71 @@ for act in (os.fork, lambda: os.execv("/bin/true", ["true"]), socket.socket, lam
     except PermissionError:
         refused.append(True)
 thread = threading.Thread(target=lambda: refused.append("thread")); thread.start(); thread.join()
+libc = ctypes.CDLL(None, use_errno=True)
+for name, *arguments in (("memfd_create", b"x", 0), ("shmget", 0, 4096, 0o1600), ("unshare", 0), ("setns", -1, 0),
+                         ("syscall", 447, 0), ("syscall", 428, -1, None, 0), ("syscall", 432, -1, 0, 0)):
+    refused.append(getattr(libc, name)(*arguments) == -1 and ctypes.get_errno() == 1)
 print(json.dumps(refused))
 """
     made = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert json.loads(made.stdout) == [True, True, True, True, True, "thread"]
+    assert json.loads(made.stdout) == [True] * 5 + ["thread"] + [True] * 7
+
+
+def test_a_worker_is_sealed_and_limited_before_the_first_cell(room):
+    """Asked of the kernel, from outside."""
+    crew = grading._Crew(exercise.load(room.exercise), room.exercise, unsafe=True)
+    started = crew.launch([])
+    try:
+        number = started.process.pid
+        status = dict(re.findall(r"(\w+):\t(.*)", Path(f"/proc/{number}/status").read_text()))
+        loaded = int(Path(f"/proc/{number}/statm").read_text().split()[0]) * resource.getpagesize()
+        kinds = ("AS", "CPU", "FSIZE", "NPROC", "NOFILE", "CORE")
+        found = {k: resource.prlimit(number, getattr(resource, f"RLIMIT_{k}")) for k in kinds}
+    finally:
+        started.kill()
+    assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "1")
+    memory = found.pop("AS")
+    assert memory[0] == memory[1] and 0 < memory[0] <= loaded + grading.MEMORY
+    wanted = {
+        "CPU": int(grading.START + grading.WHOLE),
+        "FSIZE": 1 << 26,
+        "NPROC": 64,
+        "NOFILE": 256,
+        "CORE": 0,
+    }
+    for kind, most in wanted.items():
+        hard = resource.getrlimit(getattr(resource, f"RLIMIT_{kind}"))[1]
+        assert found[kind] == (min(most, hard % 2**63),) * 2, kind
+
+
+def test_an_import_that_ends_the_process_harms_nobody(room, monkeypatch):
+    """Modules of the machine's that end or hang when they are imported, not only the known ones."""
+    modules = {
+        "ender": "import os; os._exit(1)",
+        "hanger": "import time; time.sleep(60)",
+        "exiter": "exit(1)",
+    }
+    for name, text in modules.items():
+        (room.place / f"{name}.py").write_text(text)
+        room.submit(**{name: notebook(f"if 0: pass\nif 0:\n    import {name}", SCALED, SUMMED)})
+    monkeypatch.setattr(grading, "FOREIGN", tuple(modules))
+    monkeypatch.setattr(grading, "IMPORTS", 2.0)
+    environment = grading._environment
+    monkeypatch.setattr(grading, "_environment", lambda h: {**environment(h), "PYTHONPATH": str(room.place)})
+    rows = room.submit(zoe=GOOD).run(unsafe=True)
+    assert [row["total"] for row in rows.values()] == [3] * 4
+    said = "an import ended the process, or took too long: nothing was imported ahead."
+    assert {name: row["reason"] for name, row in rows.items()} == {
+        **{"ender": said, "hanger": said},
+        **{"exiter": "", "zoe": ""},
+    }
+
+
+def test_only_some_modules_are_imported_ahead():
+    assert grading._foreign(["import os\nfrom torch import nn, testing"]) == ["torch", "torch.nn"]
+    for part in ("__main__", "tests", "testing.x", "a.conftest", "_internal"):
+        assert grading._foreign([f"import scipy.{part}"]) == []
+    assert len(grading._foreign([f"import scipy.a{i}" for i in range(1000)])) == grading.MOST
 
 
 def test_the_box_holds_without_the_hook(room, monkeypatch):
@@ -407,7 +501,9 @@ import numpy
 seen = {{"files": [], "written": []}}
 for path in ({str(room.place)!r}, {os.fspath(Path(__file__))!r}, "/etc/passwd", "/etc/hostname"):
     seen["files"] += [path] if os.path.exists(path) else []
-for path in ("/evil", "/tmp/evil", "/usr/evil", "/dev/shm/evil", {str(grading.ROOT / "evil")!r}, "/box/own"):
+places = ["/evil", {tempfile.gettempdir() + "/evil"!r}, "/usr/evil"]
+places += ["/dev/shm/evil", {str(grading.ROOT / "evil")!r}, "/box/own"]
+for path in places:
     try:
         open(path, "w").write("x")
         seen["written"] += [path]
@@ -552,6 +648,11 @@ def test_the_notebooks_name_the_exercise(room):
     room.folder.mkdir()
     with pytest.raises(ClkitError, match="named: two"):
         grade(room.submit(a=GOOD).folder, room.out)
+    with pytest.raises(ClkitError, match=r"named: .\[31mred."):
+        grade(room.submit(a=notebook(named="\033[31mred")).folder, room.out)
+    with pytest.raises(ClkitError) as caught:
+        grade(room.folder, room.out)
+    assert "\033" not in str(caught.value)
 
 
 def test_two_students_with_one_name(room):
@@ -573,6 +674,40 @@ def test_strange_file_names(room):
     assert len(list((room.place / "grades-feedback").iterdir())) == 3
 
 
+def test_no_link_is_followed(room):
+    secret = room.place / "master.ipynb"
+    secret.write_text(GOOD)
+    for name, target in (("link", secret), ("broken", room.place / "absent"), ("round", room.folder)):
+        (room.folder / f"{name}.ipynb").symlink_to(target)
+    os.mkfifo(room.folder / "pipe.ipynb")
+    (room.folder / "folder.ipynb").mkdir()
+    rows = room.submit(zoe=GOOD).run()
+    assert {name: row["total"] for name, row in rows.items()} == {
+        **dict.fromkeys(("broken", "folder", "link", "pipe", "round"), 0),
+        "zoe": 3,
+    }
+    for name in ("broken", "link", "round"):
+        assert rows[name]["reason"] == "the file is a link: submit the file itself."
+    for name in ("folder", "pipe"):
+        assert rows[name]["reason"].startswith("this is not a file: submit")
+    assert [row["reason"] for row in room.run().values()] == [row["reason"] for row in rows.values()]
+
+
+def test_pages_stay_in_their_folder(room):
+    absolute = str(room.place / "evil").strip("/")  # below a folder " ": cleaned, it begins with /
+    paths = [f" /{absolute}", "evil", " ../zed", "zed", "zed.html/ada", "ada", "x/ ./b", "b"]
+    for path in paths:
+        place = room.folder / f"{path}.ipynb"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(GOOD)
+    rows = room.run()
+    assert {f"/{absolute}", "../zed"} <= set(rows) and len(rows) == len(paths)
+    assert len(list((room.place / "grades-feedback").rglob("*.html"))) == len(paths)
+    assert not list(room.place.glob("*.html"))
+    for student in ("a//b", "..", ".", "", "a/../../b", "/etc/x"):
+        assert grading._place(room.out, student).parent == room.place / "grades-feedback"
+
+
 def test_the_manual_column_survives(room):
     room.submit(ada=GOOD, bo=MISTAKE, **{"=cy": GOOD}).run()
     assert [row["manual"] for row in room.csv()] == ["", "", ""]
@@ -591,6 +726,15 @@ def test_the_manual_column_survives(room):
     assert [row["student"] for row in room.csv()] == ["ada", "bo", "'=cy"]
     assert [row["manual"] for row in room.csv()] == ["", '1 "more"', "late, but fine"]
     assert room.csv()[2]["reason"] == "no submission in the folder" and room.csv()[2]["total"] == ""
+
+
+def test_the_manual_column_survives_numbers_in_a_spreadsheet(room):
+    room.submit(**{"0012345": GOOD, "007": GOOD, "07": GOOD, "ada": MISTAKE}).run()
+    text = room.out.read_text().replace("\n007,007.ipynb,2,1,3,,\n07,07.ipynb,2,1,3,,", "\n7,,,,3,,which?")
+    room.out.write_text(text.replace("0012345,0012345.ipynb,2,1,3,,", "12345,12345.ipynb,2,1,3,,late"))
+    room.run()
+    found = {row["student"]: row["manual"] for row in room.csv()}
+    assert found == {"0012345": "late", "007": "", "07": "", "ada": "", "7": "which?"}
 
 
 def test_what_was_graded_is_not_graded_again(room, monkeypatch):
@@ -675,7 +819,9 @@ def test_the_same_input_gives_the_same_bytes(room):
         "raise ValueError({'a', 'b', 'c'})",
     ]
     random = "import random\nimport numpy as np\ndef summed(x): raise ValueError(random.random() + np.random.rand())"
+    unseeded = scaled("g = np.random", "raise ValueError(g.default_rng().random() + g.RandomState().rand())")
     room.submit(ada=GOOD, bo=MISTAKE, cy=notebook(*strange, random), di=notebook(random, *strange))
+    room.submit(ed=notebook(unseeded))
     made = []
     for jobs in (1, 2):
         room.run(jobs=jobs)
@@ -684,7 +830,7 @@ def test_the_same_input_gives_the_same_bytes(room):
         shutil.rmtree(room.place / "grades-feedback")
         (room.place / "grades.csv.cache.json").unlink()
         room.out.unlink()
-    assert made[0] == made[1] and len(made[0]) == 5 and b"ValueError: 1." in made[0][0]
+    assert made[0] == made[1] and len(made[0]) == 6 and b"ValueError: 1." in made[0][0]
 
 
 def test_a_submission_has_a_limit_as_a_whole(room, monkeypatch):
