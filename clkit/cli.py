@@ -91,7 +91,7 @@ def parser() -> Parser:
     graded.add_argument("--exercise", metavar="NAME|FILE.py", help="where the submissions do not name it")
     graded.add_argument("--jobs", type=int, default=2, metavar="N", help="submissions graded at once")
     graded.add_argument(
-        "--unsafe", action="store_true", help="without bubblewrap: submissions can read your files"
+        "--unsafe", action="store_true", help="without bubblewrap: submissions can read and change your files"
     )
     mine = command("progress", _progress, "which checks you have passed, on this machine")
     mine.add_argument("--page", metavar="FILE", help="also write it as a page")

@@ -156,6 +156,7 @@ def test_every_page_is_reached_from_the_first_by_its_links(visit):
     page.wait_for_url("**/modular/index.html")
     page.go_back()
     page.wait_for_url("**/gradient/ewc_and_agem.html")
+    assert "EWC and A-GEM" in page.locator("h1").inner_text()
 
 
 def test_an_equation_links_to_the_line_that_computes_it(visit):
