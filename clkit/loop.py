@@ -33,6 +33,7 @@ from clkit.training import Training, describe
 
 CHUNK = 512  # test examples scored at once
 Result = TypeVar("Result")
+Observe = Callable[[Method, int], None]
 
 
 def run(
@@ -48,6 +49,7 @@ def run(
     checkpoint: str | Path | None = None,
     progress: bool | None = None,
     threads: int = 1,
+    observe: Observe | None = None,
 ) -> Record:
     """Train `method` on `stream`, task after task, and evaluate on all tasks after each.
 
@@ -59,6 +61,8 @@ def run(
             is unpickled: use your own files only.
         progress: show a bar; None = where the output is a terminal.
         threads: of torch, per process. Several threads on a busy machine can be far slower than one.
+        observe: observe(method, updates done), called before training and wherever the curve is evaluated,
+            every `training.every` updates: for the instruments. It must not change the method.
 
     Raises:
         UnfitError: the stream lacks something that the method needs.
@@ -80,7 +84,7 @@ def run(
     for i, part in enumerate(parts):
         file = checkpoint if checkpoint is None or len(parts) == 1 else f"{checkpoint}.{i}"
         draws = Draws(tuple(part), device, dtype)
-        records.append(_run(method, stream, training, draws, file, progress))
+        records.append(_run(method, stream, training, draws, file, progress, observe))
     return concatenate(records)
 
 
@@ -132,17 +136,20 @@ def _run(
     draws: Draws,
     checkpoint: str | Path | None,
     progress: bool | None,
+    observe: Observe | None,
 ) -> Record:
     now = _State(method, _record(method, stream, training, draws))
     rule, tasks = stream.rule(), stream.tasks(draws)
     if not (checkpoint is not None and now.resume(checkpoint, draws)):
         method.start(Build(training.network, stream.shape, rule, draws), draws, rule)
         now.rows.append(evaluate(method, tasks, rule, -1))
+        if observe is not None:
+            observe(method, 0)
     total = sum(training.steps(data, t) for t, data in enumerate(tasks))
     hidden = None if progress is None else not progress
     with tqdm(total=total, initial=sum(now.record.updates), desc=method.name, disable=hidden) as bar:
         for t in range(len(now.record.updates), len(tasks)):
-            _learn(now, tasks, t, stream, training, bar)
+            _learn(now, tasks, t, stream, training, bar, observe)
             now.rows.append(evaluate(method, tasks, rule, t))
             now.clock()
             if checkpoint is not None:
@@ -154,7 +161,13 @@ def _run(
 
 
 def _learn(
-    now: _State, tasks: list[TaskData], t: int, stream: Stream, training: Training, bar: tqdm[Any]
+    now: _State,
+    tasks: list[TaskData],
+    t: int,
+    stream: Stream,
+    training: Training,
+    bar: tqdm[Any],
+    observe: Observe | None,
 ) -> None:
     """One task, start to end: the loop."""
     method, data, rule, record = now.method, tasks[t], stream.rule(), now.record
@@ -184,6 +197,8 @@ def _learn(
         if training.every and (u + 1) % training.every == 0:
             now.curve.append(evaluate(method, tasks, rule, t))
             record.curve_updates.append(sum(record.updates) + u + 1)
+            if observe is not None:
+                observe(method, record.curve_updates[-1])
         bar.update()
     if stream.boundaries:
         with _optimizer_steps() as extra:

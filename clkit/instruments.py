@@ -1,0 +1,181 @@
+"""Instruments: what the losses of the tasks look like from where the weights stand.
+
+They take any `Method` that has started and the stream that it learns. They look at the tasks through
+`stream.audit()`, which no method receives, and change nothing. The loss of a task is the method's own `loss` on
+all its training data, without `penalty` and drop-out; class-incremental, the classes seen so far compete. Its
+gradient g runs over the parameters trainable now, as one vector of P numbers. `run(..., observe=...)` calls them
+along training.
+
+R replicas, T tasks, P parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from clkit.errors import ClkitError, counted
+from clkit.examples import Batch
+from clkit.method import Method
+from clkit.streams import Stream
+
+CHUNK = 2048  # examples per forward pass
+Share = tuple[Tensor, Batch]  # weight [R] of a batch in the mean over the task's examples, and the batch
+
+
+def losses(method: Method, stream: Stream, tasks: Sequence[int] | None = None) -> Tensor:
+    """Mean loss [R, T] of each task (or of those named, from 0) on its training data."""
+    with torch.no_grad(), _still(method):
+        return torch.stack([_mean_loss(method, batches) for batches in _batches(method, stream, tasks)], 1)
+
+
+def gradients(method: Method, stream: Stream, tasks: Sequence[int] | None = None) -> Tensor:
+    """The gradient [R, T, P] of the loss of each task (or of those named, from 0)."""
+    with torch.enable_grad(), _still(method):
+        return torch.stack([_gradient(method, batches) for batches in _batches(method, stream, tasks)], 1)
+
+
+def norms(g: Tensor) -> Tensor:
+    """Length [R, T] of each gradient: how hard the task pulls."""
+    return torch.linalg.vector_norm(g, dim=-1)
+
+
+def cosines(g: Tensor) -> Tensor:
+    """Cosines [R, T, T] between gradients [R, T, P]; NaN where one vanishes."""
+    length = norms(g)
+    return g @ g.mT / (length[..., None] * length[:, None])  # eq: gradient-cosine
+
+
+def efficiency(g: Tensor) -> Tensor:
+    """|g_1 + ... + g_T| / (|g_1| + ... + |g_T|), [R]: 1 where all pull one way, 0 in balance (ours)."""
+    return torch.linalg.vector_norm(g.sum(1), dim=-1) / norms(g).sum(1)  # eq: pull-efficiency
+
+
+def interference(method: Method, stream: Stream, tasks: Sequence[int] | None = None) -> Tensor:
+    """g_i . g_j [R, T, T]: a step of small size lr on task i lowers the loss of task j by lr times it."""
+    g = gradients(method, stream, tasks)
+    return g @ g.mT  # eq: interference-matrix
+
+
+def loss_along(
+    method: Method,
+    stream: Stream,
+    direction: Tensor,
+    distances: Sequence[float],
+    tasks: Sequence[int] | None = None,
+) -> Tensor:
+    """Losses [R, E, T] at w + distance * direction / |direction|, direction [R, P] in each replica's own."""
+    parameters = method.parameters()
+    _check_direction(direction, parameters)
+    unit = direction / torch.linalg.vector_norm(direction, dim=1, keepdim=True)
+    before, rows = [w.detach().clone() for w in parameters], []
+    try:
+        for distance in distances:
+            for w, start, step in zip(parameters, before, _apart(unit, parameters), strict=True):
+                w.data.copy_(start + distance * step)
+            rows.append(losses(method, stream, tasks))
+    finally:
+        for w, start in zip(parameters, before, strict=True):
+            w.data.copy_(start)
+    return torch.stack(rows, 1)
+
+
+def curvature(method: Method, stream: Stream, task: int = 0, iterations: int = 50) -> tuple[Tensor, Tensor]:
+    """The eigenvalue [R] of largest size of the Hessian of a task's loss, and its eigenvector [R, P].
+
+    Power iteration, each product with the Hessian as the gradient of g . v (Pearlmutter 1994). The value is the
+    Rayleigh quotient v' H v, and may be negative where the loss curves downwards most.
+    """
+    counted("iterations", iterations)
+    parameters = method.parameters()
+    (batches,) = _batches(method, stream, [task])
+    v = _joined([method.draws.normal("curvature", tuple(w.shape[1:]), i) for i, w in enumerate(parameters)])
+    v, value = _unit(v), torch.zeros(len(v))
+    with torch.enable_grad(), _still(method):
+        for _ in range(iterations):
+            product = torch.stack([_hessian_product(method, part, v) for part in batches]).sum(0)
+            value, v = (v * product).sum(1), _unit(product)  # eq: power-iteration
+    return value, v
+
+
+def _hessian_product(method: Method, part: Share, v: Tensor) -> Tensor:
+    parameters = method.parameters()
+    g = torch.autograd.grad(_shared(method, *part).sum(), parameters, create_graph=True)
+    inner = (_joined(g) * v).sum()  # gradient of g . v: H v
+    return _joined(torch.autograd.grad(inner, parameters, materialize_grads=True))
+
+
+@contextmanager
+def _still(method: Method) -> Iterator[None]:
+    """Drop-out off."""
+    method.train(False)
+    try:
+        yield
+    finally:
+        method.train(True)
+
+
+def _batches(method: Method, stream: Stream, tasks: Sequence[int] | None) -> list[list[Share]]:
+    """The whole training data of each task, in chunks."""
+    rule, audit = stream.rule(), stream.audit(method.draws)
+    chosen = range(len(audit)) if tasks is None else tasks
+    if not all(0 <= t < len(audit) for t in chosen):
+        raise ClkitError(f"tasks {list(chosen)}: the stream has the tasks 0..{len(audit) - 1}.")
+    now = [t for t in range(len(audit)) if rule.competing(t) == method.competing]
+    made = []
+    for t in chosen:
+        newest = max([t, *now])
+        sizes = torch.tensor(audit[t].train.sizes, device=method.draws.device)
+        parts: list[Share] = []
+        for x, y, valid in audit[t].train.chunks(CHUNK):
+            weight = valid.to(x.dtype)
+            there = weight.sum(1)
+            # where a replica has no more examples, the weights would be 0 / 0
+            weight = torch.where(there[:, None] > 0, weight, torch.ones_like(weight))
+            batch = Batch(x, y, weight, rule.outputs(y, newest), torch.full_like(y, -1), y.shape[1])
+            parts.append((there / sizes, batch))
+        made.append(parts)
+    return made
+
+
+def _shared(method: Method, share: Tensor, batch: Batch) -> Tensor:
+    return share * method.loss(batch)
+
+
+def _mean_loss(method: Method, batches: list[Share]) -> Tensor:
+    return torch.stack([_shared(method, share, batch) for share, batch in batches]).sum(0)
+
+
+def _gradient(method: Method, batches: list[Share]) -> Tensor:
+    parameters = method.parameters()
+    each = [
+        torch.autograd.grad(_shared(method, share, batch).sum(), parameters, materialize_grads=True)
+        for share, batch in batches
+    ]
+    return torch.stack([_joined(g) for g in each]).sum(0)
+
+
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    """[R, ...] each -> [R, P]."""
+    return torch.cat([t.flatten(1) for t in tensors], 1)
+
+
+def _apart(vector: Tensor, like: Sequence[Tensor]) -> Iterator[Tensor]:
+    sizes = [w[0].numel() for w in like]
+    for piece, w in zip(vector.split(sizes, dim=1), like, strict=True):
+        yield piece.view_as(w)
+
+
+def _unit(v: Tensor) -> Tensor:
+    return v / torch.linalg.vector_norm(v, dim=1, keepdim=True).clamp(min=torch.finfo(v.dtype).tiny)
+
+
+def _check_direction(direction: Tensor, parameters: Sequence[Tensor]) -> None:
+    wanted = (len(parameters[0]), sum(w[0].numel() for w in parameters))
+    if tuple(direction.shape) != wanted or not bool((torch.linalg.vector_norm(direction, dim=1) > 0).all()):
+        raise ClkitError(
+            f"direction must be [R, P] = {wanted}, nowhere all zero, not {tuple(direction.shape)}."
+        )
