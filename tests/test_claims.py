@@ -12,7 +12,7 @@ from clkit import claims
 from clkit.claims import Claim, Outcome
 from clkit.errors import ClkitError
 
-SPEC = {"T1", "T2", "G1", "G3", "M1", "M2", "R2", "L5"}
+SPEC = {*(f"T{n}" for n in range(1, 13)), "G1", "G3", "M1", "M2", "R2", "L5", "W1", "W2"}
 
 
 def entry(smallest: float = 1.0, *, exact: bool = False, id: str = "X1") -> Claim:

@@ -15,6 +15,11 @@ from clkit.exercise import Exercise, exercises
 ORDER = (
     "catastrophic_forgetting",
     "two_weights",
+    "desiderata",
+    "easy_and_hard",
+    "concepts",
+    "curriculum",
+    "capacity",
     "ewc_and_agem",
     "growing_networks",
     "rehearsal",
