@@ -44,6 +44,18 @@ class Bowl:
         shrink = np.linalg.matrix_power(np.eye(len(start)) - lr * self.curvature, steps)
         return self.minimum + shrink @ (start - self.minimum)  # eq: bowl-closed-form
 
+    def axis(self) -> float:
+        """Direction of the long axis of the ellipses, in degrees from the first weight, 0 to 180 (P = 2)."""
+        (a, b), (_, c) = self.curvature
+        return float(np.degrees(np.arctan2(2 * b, a - c)) / 2 + 90)  # eq: bowl-axis
+
+    def turned(self, degrees: float) -> Bowl:
+        """The same bowl, turned about its minimum, from the first weight towards the second (P = 2)."""
+        cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+        turn = np.array([[cos, -sin], [sin, cos]])
+        curvature = turn @ self.curvature @ turn.T  # eq: bowl-turned
+        return Bowl((curvature + curvature.T) / 2, self.minimum)
+
     def largest_lr(self) -> float:
         """The step size from which on gradient descent no longer comes to rest."""
         return float(2 / np.linalg.eigvalsh(self.curvature)[-1])  # eq: bowl-largest-lr
@@ -89,3 +101,43 @@ def project(gradient: Array, reference: Array) -> Array:
     opposed = (inner < 0) & (square > 0)
     share = np.divide(inner, square, out=np.zeros_like(inner), where=opposed)  # eq: bowl-projection
     return gradient - share * reference
+
+
+def surgery(one: Array, other: Array) -> Array:
+    """PCGrad for two tasks: each gradient [..., P] loses what opposes the other; the sum of both [..., P].
+
+    Yu et al. (2020), algorithm 1: each task is projected against the other's original gradient. For more than
+    two tasks, whose order then matters, see `clkit.gradient.pcgrad`.
+    """
+    return project(one, other) + project(other, one)  # eq: bowl-surgery
+
+
+def pareto(old: Bowl, new: Bowl, shares: ArrayLike) -> Array:
+    """Where (1 - s) L_1 + s L_2 is lowest, for each share s [N] from 0 to 1: weights [N, P].
+
+    There the pulls oppose each other exactly, but at the ends, the minima, where one of them is zero.
+    """
+    s = np.asarray(shares, dtype=np.float64)[:, None, None]
+    curvature = (1 - s) * old.curvature + s * new.curvature
+    pulls = (1 - s) * (old.curvature @ old.minimum)[:, None] + s * (new.curvature @ new.minimum)[:, None]
+    return np.linalg.solve(curvature, pulls)[..., 0]  # eq: bowls-pareto
+
+
+def efficiency(gradients: Array) -> Array:
+    """|g_1 + ... + g_T| / (|g_1| + ... + |g_T|) of gradients [..., T, P]: [...].
+
+    The share of all pulls that moves the weights: 1 where the tasks pull one way, 0 where their pulls cancel
+    (and where nothing pulls). The review says that balanced steps are inefficient; the measure is ours.
+    """
+    left, spent = _left_and_spent(gradients)
+    return np.divide(left, spent, out=np.zeros_like(left), where=spent > 0)  # eq: bowls-efficiency
+
+
+def efficiency_so_far(gradients: Array) -> Array:
+    """The same share of everything pulled along a path so far; gradients [N, T, P] at N places in a row: [N]."""
+    left, spent = (np.cumsum(each) for each in _left_and_spent(gradients))
+    return np.divide(left, spent, out=np.zeros_like(left), where=spent > 0)  # eq: bowls-efficiency-so-far
+
+
+def _left_and_spent(gradients: Array) -> tuple[Array, Array]:
+    return np.linalg.norm(gradients.sum(-2), axis=-1), np.linalg.norm(gradients, axis=-1).sum(-1)

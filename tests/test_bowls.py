@@ -4,9 +4,21 @@ import numpy as np
 import pytest
 import torch
 
-from clkit.bowls import Bowl, descend, project, spring, total, visit
+from clkit.bowls import (
+    Bowl,
+    descend,
+    efficiency,
+    efficiency_so_far,
+    pareto,
+    project,
+    spring,
+    surgery,
+    total,
+    visit,
+)
 from clkit.errors import ClkitError
 from clkit.gradient.agem import project as trained
+from clkit.gradient.pcgrad import surgery as operated
 
 OLD = Bowl(np.array([[3.0, 0.8], [0.8, 1.0]]), np.array([-1.2, 0.6]))
 NEW = Bowl(np.array([[1.0, -0.6], [-0.6, 2.5]]), np.array([1.0, -0.9]))
@@ -155,6 +167,122 @@ def test_agem_stops_where_the_pulls_oppose_each_other_and_not_at_the_equilibrium
     g, r = NEW.gradient(w), OLD.gradient(w)
     assert g @ r / np.linalg.norm(g) / np.linalg.norm(r) == pytest.approx(-1)
     assert np.linalg.norm(g + r) > 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_training_with_a_spring_of_the_full_curvature_is_joint_training_at_every_step(seed):
+    old, new = some_bowl(seed), some_bowl(seed + 50)
+    start, both = np.random.default_rng(seed).normal(size=3), total(old, new)
+    guarded, lr = total(new, spring(old.curvature, old.minimum)), 0.5 * both.largest_lr()
+    assert descend(guarded.gradient, start, lr, 40) == pytest.approx(descend(both.gradient, start, lr, 40))
+
+
+def test_surgery_by_hand():
+    """eq: bowl-surgery."""
+    # g1 = (1, 0), g2 = (-1, 2): g1.g2 = -1. g1 loses -1/5 g2: (4/5, 2/5). g2 loses -1 g1: (0, 2). Sum (0.8, 2.4).
+    # Projecting g2 on what is left of g1 instead of on g1 would take out nothing: (4/5, 2/5).(-1, 2) = 0.
+    assert surgery(np.array([1.0, 0.0]), np.array([-1.0, 2.0])) == pytest.approx([0.8, 2.4])
+    # No conflict: the plain sum, also where one of them is zero.
+    one, other = np.array([[1.0, 2.0], [1.0, 2.0]]), np.array([[2.0, -1.0], [0.0, 0.0]])
+    assert surgery(one, other).tolist() == [[3, 1], [1, 2]]
+
+
+def test_after_surgery_a_step_opposes_no_task():
+    one, other = np.random.default_rng(0).normal(size=(2, 200, 5))
+    left = surgery(one, other)
+    square = (one * one).sum(1), (other * other).sum(1)
+    cosine = (one * other).sum(1) / np.sqrt(square[0] * square[1])
+    conflict = cosine < 0
+    assert 50 < conflict.sum() < 150
+    for g, length in zip((one, other), square, strict=True):  # along g only its own remainder counts
+        expected = length * (1 - cosine**2)
+        assert (left * g).sum(1)[conflict] == pytest.approx(expected[conflict])
+    assert left[~conflict] == pytest.approx((one + other)[~conflict])
+
+
+def test_the_surgery_is_the_one_that_trains_networks():
+    chance = np.random.default_rng(0)
+    g, order = chance.normal(size=(100, 2, 5)), torch.arange(2).expand(100, 2, 2)
+    operation = operated(torch.tensor(g), order).numpy()
+    assert surgery(g[:, 0], g[:, 1]) == pytest.approx(operation)
+    assert 20 < (abs(operation - g.sum(1)) > 1e-9).any(1).sum() < 80  # both cases occur
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_surgery_rests_exactly_where_the_pulls_oppose_each_other(seed):
+    """eq: bowls-pareto. A whole curve of places; joint training has one of them."""
+    old, new, both = some_bowl(seed), some_bowl(seed + 50), total(some_bowl(seed), some_bowl(seed + 50))
+    front = pareto(old, new, np.linspace(0.02, 0.98, 49))
+    g, h = old.gradient(front), new.gradient(front)
+    assert np.abs(surgery(g, h)).max() < 1e-9 * np.linalg.norm(h, axis=1).max()
+    cosine = (g * h).sum(1) / np.linalg.norm(g, axis=1) / np.linalg.norm(h, axis=1)
+    assert cosine == pytest.approx(-1)
+    assert front[24] == pytest.approx(both.minimum)  # equal shares
+    balanced = np.linalg.norm(g + h, axis=1) < 1e-9
+    assert balanced.sum() == 1
+    # Anywhere else the step is as long as the pulls are not opposite: it never vanishes off the curve.
+    places = np.random.default_rng(seed + 100).normal(size=(500, 3))
+    g, h = old.gradient(places), new.gradient(places)
+    lengths = [np.linalg.norm(v, axis=1) for v in (g, h)]
+    sine = np.sqrt(1 - ((g * h).sum(1) / lengths[0] / lengths[1]) ** 2)
+    assert (np.linalg.norm(surgery(g, h), axis=1) >= 0.999 * np.maximum(*lengths) * sine).all()
+
+
+def test_the_ends_of_the_curve_are_the_minima_where_surgery_does_not_rest():
+    ends = pareto(OLD, NEW, [0, 1])
+    assert ends == pytest.approx(np.stack([OLD.minimum, NEW.minimum]))
+    # In the minimum of task 1 its gradient is zero and forbids nothing, so the step follows task 2.
+    there = surgery(np.zeros(2), NEW.gradient(OLD.minimum))
+    assert there == pytest.approx(NEW.gradient(OLD.minimum)) and np.linalg.norm(there) > 1
+
+
+def test_surgery_from_different_starts_rests_in_different_places():
+    starts = np.array([[-2.0, -1.8], [-2, 1.5], [2.5, 1], [0, 1.5]])
+    ends = descend(lambda w: surgery(OLD.gradient(w), NEW.gradient(w)), starts, 0.08, 400)[-1]
+    front = pareto(OLD, NEW, np.linspace(0, 1, 2001))
+    assert np.linalg.norm(ends[:, None] - front, axis=-1).min(1).max() < 1e-3
+    assert np.linalg.norm(np.diff(ends, axis=0), axis=1).min() > 0.1
+    joint = descend(total(OLD, NEW).gradient, starts, 0.08, 400)[-1]
+    assert joint == pytest.approx(np.tile(total(OLD, NEW).minimum, (4, 1)))
+
+
+def test_efficiency_by_hand():
+    """eq: bowls-efficiency and eq: bowls-efficiency-so-far."""
+    # (3, 0) and (0, 4): 5 of 7. Opposed and equal: 0. The same way: 1. No pull: 0.
+    g = np.array([[[3.0, 0], [0, 4]], [[1, 0], [-1, 0]], [[1, 1], [2, 2]], [[0, 0], [0, 0]]])
+    assert efficiency(g) == pytest.approx([5 / 7, 0, 1, 0])
+    # Along these four places: 5 of 7, 5 of 9, then 5 + 3 sqrt 2 of 9 + 3 sqrt 2, and no more.
+    rest = (5 + 18**0.5) / (9 + 18**0.5)
+    assert efficiency_so_far(g) == pytest.approx([5 / 7, 5 / 9, rest, rest])
+
+
+def test_most_of_the_pull_in_joint_training_moves_nothing():
+    """The numbers of the page: panel C from the start, step size 0.08."""
+    path = descend(total(OLD, NEW).gradient, START, 0.08, 60)
+    g = np.stack([OLD.gradient(path), NEW.gradient(path)], axis=1)
+    assert efficiency(g)[[0, 5, 10, 20, 40]] == pytest.approx([0.980, 0.374, 0.0496, 0.00106, 0], abs=5e-4)
+    assert efficiency_so_far(g)[-1] == pytest.approx(0.118, abs=5e-4)
+
+
+def test_the_long_axis_by_hand():
+    """eq: bowl-axis and eq: bowl-turned."""
+    flat = Bowl(np.diag([1.0, 3.0]), np.array([2.0, 1.0]))  # long along the first weight
+    assert flat.axis() % 180 == pytest.approx(0)
+    assert flat.turned(90).curvature == pytest.approx(np.diag([3, 1]))
+    # A quarter of the circle halved: both weights alike, (1 + 3) / 2, and (1 - 3) / 2 between them.
+    assert flat.turned(45).curvature == pytest.approx(np.array([[2, -1], [-1, 2]]))
+    assert flat.turned(30).axis() == pytest.approx(30) and flat.turned(-30).axis() == pytest.approx(150)
+    assert flat.turned(30).minimum.tolist() == [2, 1]
+    assert NEW.axis() - OLD.axis() == pytest.approx(-90)  # the two bowls of the page lie across each other
+
+
+def test_turning_a_bowl_keeps_how_steep_it_is():
+    for degrees in (0, 17, 90, 180, 200):
+        turned = NEW.turned(degrees)
+        assert np.linalg.eigvalsh(turned.curvature) == pytest.approx(np.linalg.eigvalsh(NEW.curvature))
+        assert (turned.axis() - NEW.axis() - degrees) % 180 == pytest.approx(0, abs=1e-9) or (
+            turned.axis() - NEW.axis() - degrees
+        ) % 180 == pytest.approx(180)
 
 
 @pytest.mark.parametrize("curvature", [[[1, 0.5], [0.4, 1]], [[1, 2], [2, 1]], [[1, 0], [0, 0]]])

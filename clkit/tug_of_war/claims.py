@@ -5,19 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 
 from clkit.claims import Outcome, claim
 from clkit.controls import Joint
-from clkit.data import load
+from clkit.gradient.ewc import EWC
 from clkit.loop import run
-from clkit.method import Method, cross_entropy
-from clkit.metrics import half_life
+from clkit.memory.replay import Replay
+from clkit.method import Method
 from clkit.record import Record
-from clkit.replicas import generator
 from clkit.report import MEASURES, whole
-from clkit.streams import Given, Permuted, Rotated, Split, from_arrays
-from clkit.training import Training
+from clkit.streams import Permuted, Rotated, Split
+from clkit.tug_of_war import (
+    absence,
+    capacity,
+    deep_linear,
+    difficulty,
+    equal_tasks,
+    hierarchy,
+    pull,
+    recovery,
+    regimes,
+    relations,
+    skipping,
+)
 
 
 @claim(
@@ -55,9 +65,6 @@ def _costs(record: Record) -> dict[str, Any]:
     }
 
 
-BEFORE, AFTER, EVERY = 600, 800, 10  # updates of the two phases, updates between evaluations
-
-
 @claim(
     "T2",
     says="Once one task is absent, the other takes over all parameters quickly.",
@@ -69,55 +76,150 @@ BEFORE, AFTER, EVERY = 600, 800, 10  # updates of the two phases, updates betwee
 def t2(replicas: int) -> Outcome:
     """Half-life of task 1 with both tasks present, minus with task 1 absent; the length where not reached.
 
-    Reported beside it: a network that saw no mixture, but task 1 alone before task 2 alone.
+    Reported: a network that saw no mixture, a longer absence, blocks of several lengths, small shares.
     """
-    updates = np.arange(0, AFTER + 1, EVERY)
-    reported, curves, lives = {}, {"updates": updates.tolist()}, {}
-    arms = {"both present": (BOTH, BOTH), "task 1 absent": (BOTH, SECOND), "never mixed": (FIRST, SECOND)}
-    for name, phases in arms.items():
-        method = Method()
-        training = Training(updates=(BEFORE, AFTER), every=EVERY)
-        record = run(method, _two_phases(*phases), training, replicas=replicas, progress=False)
-        assert record.curve is not None
-        curve = record.curve[:, BEFORE // EVERY - 1 :]
-        energy = gradient_energy(method, _two_phases(FIRST, SECOND))
-        lives[name] = np.minimum(half_life(updates, curve[:, :, 0], chance=0.1), AFTER)
-        reported[f"half-life, {name}"] = lives[name]
-        for task in (0, 1):
-            reported[f"accuracy on task {task + 1} at the end, {name}"] = curve[:, -1, task]
-            reported[f"gradient energy of task {task + 1} at the end, {name}"] = energy[:, task]
-        curves[name] = curve.mean(0).tolist()
-    return Outcome(lives["both present"] - lives["task 1 absent"], reported, curves)
+    return absence.absent(replicas)
 
 
-FIRST, SECOND, BOTH = (0,), (1,), (0, 1)  # the tasks that a phase shows
+@claim(
+    "T3",
+    says="Joint training settles in an equilibrium of opposing gradients.",
+    section="tug_of_war",
+    control="the pulls at the beginning; two bowls, where it is exact",
+    unit="minus the cosine of both gradients at the end, cosine",
+    smallest=0.5,  # clearly opposed: 0 would be unrelated, 1 exactly opposite
+)
+def t3(replicas: int) -> Outcome:
+    """Two permuted tasks, trained jointly; norms and cosine of their full gradients."""
+    return pull.equilibrium(replicas)
 
 
-def _two_phases(before: tuple[int, ...], after: tuple[int, ...]) -> Given:
-    """A stream of two phases, each with the tasks named; tested on task 1 and on task 2.
-
-    Task 1 shows the digits as they are, task 2 with their pixels in another, fixed order.
-    """
-    digits, order = load("digits"), generator(0, "pixels").permutation(64)
-    x, y = digits.x.flatten(1).numpy(), digits.y.numpy()
-    guises = (x, x[:, order])
-    train, validation, test = (
-        [(guise[rows.numpy()], y[rows.numpy()]) for guise in guises]
-        for rows in (digits.train, digits.validation, digits.test)
-    )
-    phases = [
-        (np.concatenate([train[t][0] for t in tasks]), np.concatenate([train[t][1] for t in tasks]))
-        for tasks in (before, after)
-    ]
-    return from_arrays(phases, test, validation, dataset="digits, plain and permuted")
+@claim(
+    "T4",
+    says="Most examples are learned early, few need many repetitions.",
+    section="tug_of_war",
+    control="the same images with random labels",
+    unit="examples first learned in the first tenth of the updates, fraction",
+    smallest=0.5,  # half of all examples: "most"
+)
+def t4(replicas: int) -> Outcome:
+    """When each training example is first classified correctly."""
+    return difficulty.learned_early(replicas)
 
 
-def gradient_energy(method: Method, stream: Given) -> np.ndarray:
-    """Squared norm [R, T] of each task's full gradient at the method's weights."""
-    energies = []
-    for data in stream.audit(method.draws):
-        everything = torch.arange(data.train.sizes[0]).expand(method.draws.replicas, -1)
-        batch = next(data.train.batches(everything, everything.shape[1], stream.rule(), 0))
-        grads = torch.autograd.grad(cross_entropy(method.net(batch.x), batch).sum(), method.parameters())
-        energies.append(sum(g.flatten(1).square().sum(1) for g in grads))
-    return torch.stack(energies, dim=1).numpy()  # type: ignore[arg-type]
+@claim(
+    "T5",
+    says="Easy examples must stay in the mix although they are learned, which wastes compute.",
+    section="tug_of_war",
+    control="all examples kept",
+    unit="accuracy on the examples left out, fraction",
+    smallest=0.05,  # five points: more than is gained by anything else at this stage
+)
+def t5(replicas: int) -> Outcome:
+    """Examples already learned leave the mix; reported: compute saved, and skipping with a few replayed."""
+    return skipping.dropping_the_easy(replicas)
+
+
+@claim(
+    "T6",
+    says="Concepts are discovered one after another although all are present from the start.",
+    section="tug_of_war",
+    control="the same features, shuffled over the items: no hierarchy",
+    unit="time from the coarsest level to the finest, doublings",
+    smallest=1.0,  # the finest level takes twice as long as without a hierarchy
+)
+def t6(replicas: int) -> Outcome:
+    """A network with a hidden layer learns the features of items in a tree; reported: a relation network."""
+    tree, (reported, curves) = hierarchy.levels_in_turn(replicas), relations.three_concepts(replicas)
+    return Outcome(tree.effect, tree.reported | reported, tree.curves | curves)
+
+
+@claim(
+    "T7",
+    says="Deep linear networks predict analytically how concepts are learned in turn.",
+    section="tug_of_war",
+    control="a shallow linear network on the same data",
+    unit="largest gap to the closed form, fraction",
+    smallest=0.25,  # a gap of a quarter of a mode is seen at a glance
+)
+def t7(replicas: int) -> Outcome:
+    """Mode strengths from small random weights against the closed form of Saxe et al. (2014)."""
+    return deep_linear.closed_form(replicas)
+
+
+@claim(
+    "T8",
+    says="Even equally hard tasks that are seen together are learned in turn.",
+    section="tug_of_war",
+    control="a network of its own for each task",
+    unit="last minus first learning time over their mean, fraction",
+    smallest=0.25,  # a quarter of the mean learning time
+)
+def t8(replicas: int) -> Outcome:
+    """One network learns several tasks of equal difficulty at once."""
+    return equal_tasks.learned_in_turn(replicas)
+
+
+@claim(
+    "T9",
+    says="Perfect recall is impossible in a network of fixed size for ever longer sequences.",
+    section="tug_of_war",
+    control="joint training on all tasks so far, for widths 1x, 2x and 4x",
+    unit="accuracy on the first task, fraction",
+    smallest=0.10,  # ten points: even with all data at hand
+)
+def t9(replicas: int) -> Outcome:
+    """Accuracy on the first task against the number of tasks."""
+    return capacity.longer_sequences(replicas, {"ewc": EWC, "replay": Replay})
+
+
+@claim(
+    "T10",
+    says="Too much protection leaves too little plasticity.",
+    section="tug_of_war",
+    control="the same method with strength 0",
+    unit="intransigence, fraction",
+    smallest=0.10,  # new tasks are learned ten points worse
+)
+def t10(replicas: int) -> Outcome:
+    """Forgetting and intransigence along the strength of the penalty."""
+    return capacity.protection(replicas, {"ewc": EWC})
+
+
+@claim(
+    "T11",
+    says="A forgotten task is learned again faster than it was learned first.",
+    section="tug_of_war",
+    control="a fresh network",
+    unit="updates spared, fraction",
+    smallest=0.2,  # a fifth of the updates
+)
+def t11(replicas: int) -> Outcome:
+    """Updates to recover task 1 after the other tasks, against first learning."""
+    return recovery.savings(replicas, {"ewc": EWC, "replay": Replay})
+
+
+@claim(
+    "T12",
+    says="Forward and backward transfer can be had between related tasks.",
+    section="tug_of_war",
+    control="unrelated tasks: permuted pixels",
+    unit="forward transfer, fraction",
+    smallest=0.10,  # ten points of accuracy before a task is trained
+)
+def t12(replicas: int) -> Outcome:
+    """Transfer on rotations that are close and on permutations; backward transfer is reported."""
+    return regimes.related_tasks(replicas)
+
+
+@claim(
+    "W2",
+    says="Techniques of continual learning can raise data efficiency in stationary training too.",
+    section="tug_of_war",
+    control="plain shuffled training",
+    unit="backward passes spared, fraction",
+    smallest=0.2,  # a fifth of them
+)
+def w2(replicas: int) -> Outcome:
+    """Shuffled data; examples that are known are revisited less."""
+    return skipping.fewer_passes(replicas)

@@ -10,6 +10,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+from scipy.integrate import solve_ivp
 
 import clkit
 from clkit import assign, bowls, exercise, importance, metrics
@@ -21,6 +22,7 @@ from clkit.modular.progressive import Progressive
 from clkit.nets import Build, Mlp
 from clkit.replicas import Draws
 from clkit.scenario import scenario
+from clkit.tug_of_war import active_bias, automated_curriculum, deep_linear, skipping
 
 ROOT = Path(__file__).resolve().parents[2]
 BANK = ROOT / "exercises" / "bank" / "leaky_reservoir.py"
@@ -312,6 +314,112 @@ def leaky_by_example(capacity, chance, sizes):
     return [part.sum() for part in np.split(chances_in_time(enter, capacity), np.cumsum(sizes)[:-1])]
 
 
+def late_riser(tasks, forgetting, backward):
+    """As high as can be, up and down at once after its own row, and row 0 at chance."""
+    rise = (forgetting + backward) / (1 - 1 / (tasks - 1))
+    own = 1 - max(rise, backward, 0)
+    A = np.full((tasks + 1, tasks), 0.1)
+    for j in range(tasks):
+        A[j + 1 :, j] = own
+        if j < tasks - 2:
+            A[j + 2, j] += rise
+        if j < tasks - 1:
+            A[tasks, j] = own + backward
+    return A
+
+
+def summed_table(average, learned, forgetting, tasks):
+    lost = tasks * learned - tasks * average
+    return (-lost / (tasks - 1), forgetting - lost / (tasks - 1))
+
+
+def eigen_error(tasks, width):
+    found, gram = [], np.zeros((tasks.shape[2],) * 2)
+    for task in tasks:
+        gram += task.T @ task
+        lost = np.linalg.eigh(gram)[1][
+            :, : max(0, len(gram) - width)
+        ]  # directions of the smallest eigenvalues
+        found.append(np.linalg.norm(tasks[0] @ lost) ** 2)
+    return found
+
+
+def walked_frontier(forgetting, intransigence):
+    """Along growing forgetting: on the frontier if below all runs before it, or equal to the last on it."""
+    found, last = [False] * len(forgetting), None
+    for k in np.lexsort((intransigence, forgetting)):
+        here = (forgetting[k], intransigence[k])
+        if last is None or here[1] < last[1] or here == last:
+            found[k], last = True, here
+    return found
+
+
+def counted_ancestors(branches):
+    """The items' Gram matrix: how many nodes two of them share."""
+    items = int(np.prod(branches))
+    paths = np.array(np.unravel_index(range(items), branches)).T
+    shared = np.ones((items, items))
+    for level in range(1, len(branches) + 1):
+        shared += (paths[:, None, :level] == paths[None, :, :level]).all(-1)
+    return np.sqrt(np.sort(np.linalg.eigvalsh(shared))[::-1])
+
+
+def integrated_answers(F, a0, t):
+    """Step by step through the equations of both layers."""
+    u, _, v = np.linalg.svd(F, full_matrices=False)
+    size = u.size
+
+    def pulls(_, flat):
+        first, second = flat[:size].reshape(u.shape), flat[size:].reshape(v.shape)
+        error = F - first @ second  # items to hidden units, and on to features
+        return np.concatenate([(error @ second.T).ravel(), (first.T @ error).ravel()])
+
+    start = np.sqrt(a0) * np.concatenate([u.ravel(), v.ravel()])
+    end = solve_ivp(pulls, (0, t + 1e-12), start, "DOP853", rtol=1e-10, atol=1e-12).y[:, -1]
+    return end[:size].reshape(u.shape) @ end[size:].reshape(v.shape)
+
+
+def shares_in_one_go(index, said, examples):
+    """A table of visits, with gaps: one row per example."""
+    at = np.asarray(index)[None] == np.arange(examples)[:, None]
+    count = at.sum(1)
+    mean = at @ said / np.maximum(count, 1)
+    v = (at * (said - mean[:, None]) ** 2).sum(1) / np.maximum(count, 1)
+    score = np.where(count > 1, np.sqrt(v * (1 + v / np.maximum(count - 1, 1))), np.nan)
+    score = np.where(np.isnan(score), np.nanmean(score), score)
+    return 0.5 * score / score.sum() + 0.5 / examples
+
+
+def bisected_threshold(residuals, keep):
+    """Halving the range of positions: further up, fewer examples remain."""
+    ordered, low, high = sorted(residuals), 0, len(residuals) - 1
+    while low < high:
+        middle = (low + high + 1) // 2
+        enough = sum(r for r in residuals if r >= ordered[middle]) >= keep * sum(residuals)
+        low, high = (middle, high) if enough else (low, middle - 1)
+    return ordered[low], sum(r < ordered[low] for r in residuals) / len(residuals)
+
+
+def policy_by_sums(weights, action, reward, share, lr, bonus, epsilon):
+    K = len(weights)
+
+    def chance(w, i):
+        return (1 - epsilon) / sum(np.exp(other - w[i]) for other in w) + epsilon / K
+
+    earned = [bonus + (reward if i == action else 0) for i in range(K)]
+    grown = [np.exp(weights[i] + lr * earned[i] / chance(weights, i)) for i in range(K)]
+    rest = [np.mean([grown[j] for j in range(K) if j != i]) for i in range(K)]
+    after = [np.log(grown[i] + share * (rest[i] - grown[i])) for i in range(K)]
+    return [chance(after, i) for i in range(K)]
+
+
+def gain_by_mask(w, X, y, lr):
+    others = 1 - np.eye(len(y))
+    steps = (others * (X @ w - y)) @ X / others.sum(1, keepdims=True)  # [B, D]: the gradient without each
+    after = (X * (w - lr * steps)).sum(1)
+    return float(np.mean((X @ w - y) ** 2 - (after - y) ** 2) / 2)
+
+
 SECOND = {
     "lost_share": lambda A: [
         1 - (A[-1, j] - A[0, j]) / (max(A[i, j] for i in range(j + 1, len(A))) - A[0, j])
@@ -320,6 +428,14 @@ SECOND = {
     "raise_forgetting": flat_forgetting,
     "cycle_end": many_cycles,
     "largest_step": bisected_step,
+    "tree_values": counted_ancestors,
+    "answers_at": integrated_answers,
+    "first_task_error": eigen_error,
+    "on_frontier": walked_frontier,
+    "visit_shares": shares_in_one_go,
+    "largest_threshold": bisected_threshold,
+    "build_run": late_riser,
+    "read_table": summed_table,
     "softmax_fisher": looped_fisher,
     "guard_two": alternating_projections,
     "parameters_kept": built_parameters,
@@ -329,6 +445,8 @@ SECOND = {
     "drop_order": dropped_by_sums,
     "best_answer": searched_answers,
     "spring_gradient": inner_loop_run,
+    "policy_after": policy_by_sums,
+    "held_out_gain": gain_by_mask,
     "leaky_share": leaky_by_example,
 }
 
@@ -394,12 +512,44 @@ def packaged_maml(w, A, c, B, d, strength):
     return np.stack([np.linalg.matrix_power(np.eye(len(w)) - lr * A, 5) @ pull, pull])
 
 
+def packaged_table(average, learned, forgetting, tasks):
+    """A run in which every task ends at the averages, measured."""
+    A = np.full((1, tasks + 1, tasks), learned)
+    A[:, -1] = average
+    backward = float(metrics.backward_transfer(A)[0])
+    return [backward, forgetting + backward]
+
+
+def packaged_band(forgetting, intransigence):
+    """Better than the mean in one of the two."""
+    below = [metrics.interval(values).mean >= values for values in (forgetting, intransigence)]
+    return below[0] | below[1]
+
+
+def packaged_weights(index, said, examples):
+    visited = active_bias.History.empty(1, examples)
+    visited.add(torch.tensor([index]), torch.from_numpy(said)[None])
+    return active_bias.weights(active_bias.deviation(visited))[0] / examples
+
+
+def packaged_policy(weights, action, reward, share, lr, bonus, epsilon):
+    pi, rewards = automated_curriculum.policy(weights[None], epsilon), np.array([reward + bonus])
+    w = automated_curriculum.exp3s(weights[None], pi, np.array([action]), rewards, 1 / share, lr)
+    return automated_curriculum.policy(w, epsilon)[0]
+
+
 PACKAGED = [
     ("lost_share", lambda A: metrics.forgetting(A[None])),
     ("lost_share", lambda A: -metrics.backward_transfer(A[None])),
     ("cycle_end", packaged_turns),  # it refuses a bowl that is flat in a direction
     ("cycle_end", lambda A1, m1, A2, m2, *_: bowls.total(bowls.Bowl(A1, m1), bowls.Bowl(A2, m2)).minimum),
     ("largest_step", lambda A1, A2, _: bowls.Bowl(A1 + A2, np.zeros(len(A1))).largest_lr()),
+    ("visit_shares", packaged_weights),  # right where every example was visited twice
+    ("largest_threshold", lambda residuals, keep: [keep, skipping.skippable(residuals, keep)[0]]),
+    ("read_table", packaged_table),
+    ("on_frontier", packaged_band),
+    ("tree_values", lambda branches: deep_linear.modes(deep_linear.tree(len(branches)).T)[1]),
+    ("answers_at", lambda F, a0, t: deep_linear.shallow_strength(F, a0, t)),
     ("softmax_fisher", packaged_fisher),
     ("guard_two", lambda g, r1, r2, slack: bowls.project(g, (r1 + r2) / 2)),
     ("guard_two", lambda g, r1, r2, slack: bowls.project(bowls.project(g, r1), r2)),
@@ -408,6 +558,7 @@ PACKAGED = [
     ("drop_order", packaged_herding),
     ("leaky_share", packaged_share),
     ("spring_gradient", packaged_maml),
+    ("policy_after", packaged_policy),
 ]
 
 

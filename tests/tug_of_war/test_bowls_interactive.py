@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from clkit import widgets
-from clkit.bowls import Bowl, descend, project, spring, total, visit
+from clkit.bowls import Bowl, descend, efficiency, project, spring, surgery, total, visit
 
-SEQUENTIAL, JOINT, IN_TURN, EWC, DIAGONAL, AGEM = range(6)
+SEQUENTIAL, JOINT, IN_TURN, EWC, DIAGONAL, AGEM, PCGRAD = range(7)
 
 
 def task(chance):
@@ -18,14 +18,15 @@ def task(chance):
 
 
 def settings(seed):
-    """Every method at least three times; the step size such that some paths diverge, as the slider allows."""
+    """Every method at least twice; the step size such that some paths diverge, as the slider allows."""
     chance = random.Random(seed)
     return {
         "tasks": [task(chance), task(chance)],
         "start": [chance.uniform(-3, 3), chance.uniform(-2, 2)],
         "lr": chance.uniform(0.02, 0.6),
         "steps": chance.randint(1, 20),
-        "method": seed % 6,
+        "method": seed % 7,
+        "angle": chance.uniform(0, 180),
         "strength": chance.uniform(0, 4),
     }
 
@@ -34,7 +35,9 @@ TWENTY = [settings(seed) for seed in range(20)]
 
 
 def bowls(s):
-    return [Bowl(np.array(task["curvature"]), np.array(task["minimum"])) for task in s["tasks"]]
+    """The two bowls, the second turned until its long axis is so many degrees from that of the first."""
+    old, new = (Bowl(np.array(task["curvature"]), np.array(task["minimum"])) for task in s["tasks"])
+    return [old, new.turned(old.axis() + s["angle"] - new.axis())]
 
 
 def second_phase(s, old, new, w):
@@ -53,6 +56,8 @@ def path(s):
         return descend(total(old, new).gradient, s["start"], s["lr"], 2 * steps)
     if s["method"] == IN_TURN:
         return visit((old, new), [[0, 1] * steps], s["start"], s["lr"])[:, 0]
+    if s["method"] == PCGRAD:
+        return descend(lambda w: surgery(old.gradient(w), new.gradient(w)), s["start"], s["lr"], 2 * steps)
     first = descend(old.gradient, s["start"], s["lr"], steps)
     second = descend(second_phase(s, old, new, first[-1]), first[-1], s["lr"], steps)
     return np.concatenate([first, second[1:]])
@@ -60,7 +65,7 @@ def path(s):
 
 def limit(s):
     old, new = bowls(s)
-    if s["method"] in (IN_TURN, AGEM):
+    if s["method"] in (IN_TURN, AGEM, PCGRAD):
         return None
     if s["method"] == JOINT:
         return total(old, new).largest_lr()
@@ -78,6 +83,9 @@ def test_it_computes_what_the_package_computes_on_twenty_settings(javascript):
         expected, both = path(s), bowls(s)
         assert close(found["path"], expected), s
         assert close(found["pulls"], [-bowl.gradient(expected) for bowl in both]), s
+        assert close(found["curvatures"], [bowl.curvature for bowl in both]), s
+        pulls = np.stack([bowl.gradient(expected) for bowl in both], axis=1)
+        assert close(found["efficiency"], efficiency(pulls)), s
         assert close(found["losses"], [bowl.loss(expected) for bowl in both]), s
         assert close(found["balance"], total(*both).minimum), s
         assert found["limit"] == (None if limit(s) is None else pytest.approx(limit(s), rel=1e-6)), s
@@ -94,10 +102,14 @@ def test_a_number_by_hand(javascript):
         {"curvature": [[1, 0], [0, 2]], "minimum": [2, 2]},
     ]
     s = {"tasks": two, "start": [1, 0], "lr": 0.5, "steps": 1, "method": JOINT, "strength": 1}
+    s["angle"] = 90  # as they are
     (found,) = javascript("bowls", [s])
-    assert [found["pulls"][0][0], found["pulls"][1][0], found["moves"][0]] == [[-2, 0], [1, 4], [-1, 4]]
-    assert found["path"][1] == [0.5, 2]
-    assert [found["losses"][0][0], found["losses"][1][0]] == [1, 4.5]
+    assert close([found["pulls"][0][0], found["pulls"][1][0], found["moves"][0]], [[-2, 0], [1, 4], [-1, 4]])
+    assert close(found["path"][1], [0.5, 2])
+    assert close([found["losses"][0][0], found["losses"][1][0]], [1, 4.5])
+    assert found["efficiency"][0] == pytest.approx(
+        17**0.5 / (2 + 17**0.5)
+    )  # |(-1, 4)| of |(-2, 0)| + |(1, 4)|
     assert found["balance"] == pytest.approx([2 / 3, 4 / 3]) and found["limit"] == pytest.approx(2 / 3)
 
 
@@ -118,7 +130,7 @@ def drawn(chromium):
     """A page with the interactive, both minima in one place, joint training, looked at where it has ended."""
     same = {"curvature": [[2, 0], [0, 1]], "minimum": [0, 0]}
     values = {"tasks": [same, same], "start": [1, 0], "lr": 0.1, "steps": 60, "method": JOINT, "strength": 1}
-    values |= {"methods": list("abcdef"), "look": 120, "scale": 0.35, "alt": "two bowls"}
+    values |= {"methods": list("abcdefg"), "angle": 0, "look": 120, "scale": 0.35, "alt": "two bowls"}
     page = chromium.new_page()
     page.set_content('<div id="root"></div>')
     page.add_script_tag(content=widgets.javascript("bowls"))
@@ -153,3 +165,32 @@ def test_a_minimum_typed_beyond_the_drawing_stays_at_its_edge(drawn):
 def test_the_curves_of_the_losses_have_a_key(drawn):
     keys = drawn.locator(".kit-key").all_text_contents()
     assert any("loss of task 1" in key and "loss of task 2" in key for key in keys)
+
+
+def test_sliders_and_points_say_the_same(drawn):
+    apart = drawn.get_by_label("distance of the minima")
+    fields = [drawn.get_by_label(f"minimum of task 2, {axis} weight") for axis in ("first", "second")]
+    assert apart.input_value() == "0"
+    apart.fill("1.5")  # from one place: to the right
+    assert [field.input_value() for field in fields] == ["1.50", "0.00"]
+    fields[1].fill("1.5")
+    assert float(apart.input_value()) == pytest.approx(4.5**0.5, abs=0.01)
+    apart.fill("0")
+    assert [float(field.input_value()) for field in fields] == [0, 0]
+    apart.fill("5")  # along the same diagonal as far as the drawing goes, 1.7 upwards
+    assert [field.input_value() for field in fields] == ["1.70", "1.70"]
+    assert float(apart.input_value()) == pytest.approx(1.7 * 2**0.5, abs=0.01)
+
+
+def test_a_path_that_runs_away_says_so(drawn):
+    drawing = drawn.locator(".kit-drawing svg").first
+    assert "runs away" not in drawing.text_content()
+    drawn.get_by_role("slider", name="step size").fill("0.6")  # 2 over the largest curvature of both, 4, is 0.5
+    assert "This path runs away" in drawing.text_content()
+    assert "the path runs away" in drawing.get_attribute("aria-label")
+
+
+def test_the_efficiency_is_shown_where_something_pulls(drawn):
+    assert shown(drawn, "efficiency of the pull") == "–"
+    drawn.get_by_label("look at step n").fill("0")
+    assert shown(drawn, "efficiency of the pull") == "100.0 %" and shown(drawn, "cosine") == "1.00"

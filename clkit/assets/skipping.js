@@ -1,0 +1,58 @@
+// What can be skipped: the reader sets the residual below which an example is skipped, and how long the network has
+// trained, and sees how many examples that is, and how much of the summed residual they hold.
+kit.interactive("skipping", {
+  compute: function (s) {  // residuals, threshold, measured thresholds
+    var total = 0, lost = 0, count = 0, nearest = 0;
+    s.residuals.forEach(function (r) {
+      total += r;
+      if (r < s.threshold) { count += 1; lost += r; }
+    });
+    s.thresholds.forEach(function (t, i) {
+      if (Math.abs(t - s.threshold) < Math.abs(s.thresholds[nearest] - s.threshold) - 1e-12) { nearest = i; }
+    });
+    return { skipped: count / s.residuals.length, held: total > 0 ? lost / total : 0, nearest: nearest };
+  },
+  start: function (root, data, compute) {
+    var controls = kit.element(root, "div"), moments = data.moments;
+    var threshold = kit.slider(controls, {
+      label: "skip where the residual is below", min: 0, max: 1, step: 0.01, value: data.threshold,
+      show: function (v) { return v.toFixed(2); }
+    }, show);
+    var moment = kit.choice(controls, {
+      legend: "The network has been trained for",
+      labels: moments.map(function (m) { return m + " updates"; }), value: data.moment
+    }, show);
+    var drawing = kit.element(root, "div");
+    kit.key(root, [[5, "none", "residual, the examples in order"], [0, "none", "skipped"], [1, "7 3", "threshold"]]);
+    var write = kit.readout(root, [
+      "examples skipped", "share of the residual they hold", "a run with this threshold, backward passes", "its test accuracy"
+    ]);
+    function percent(share, digits) { return (100 * share).toFixed(digits) + "\u00a0%"; }
+    function show() {
+      var residuals = data.residuals[moment.get()], n = residuals.length, t = threshold.get();
+      var found = compute({ residuals: residuals, threshold: t, thresholds: data.thresholds });
+      var run = data.runs[found.nearest], measured = data.thresholds[found.nearest], more = "";
+      drawing.textContent = "";
+      var p = kit.plot(drawing, {
+        x: [0, 100], y: [0, 1], height: 270, xlabel: "examples, easiest first (%)", ylabel: "residual",
+        label: "Residuals of " + n + " examples after " + moments[moment.get()] + " updates, in order. Below "
+          + t.toFixed(2) + ": " + percent(found.skipped, 0) + " of the examples, with " + percent(found.held, 0)
+          + " of the residual."
+      });
+      var points = residuals.map(function (r, i) { return [100 * (i + 0.5) / n, r]; });
+      var skipped = points.slice(0, Math.round(found.skipped * n));
+      if (skipped.length) {
+        var end = 100 * skipped.length / n;
+        p.line(p.layer(), [[0, 0], [0, 1], [end, 1], [end, 0]], { fill: kit.colour(0), opacity: 0.16 });
+      }
+      p.line(p.layer(), points, { stroke: kit.colour(5), "stroke-width": 2.5 });
+      p.line(p.layer(), [[0, t], [100, t]], { stroke: kit.colour(1), "stroke-width": 2, "stroke-dasharray": "7 3" });
+      if (Math.abs(measured - t) > 1e-9) { more = " (with " + measured + ", the nearest that was run)"; }
+      write([
+        percent(found.skipped, 0), percent(found.held, 0), percent(run[0], 0) + more,
+        percent(run[1], 1) + " [" + (100 * run[2]).toFixed(1) + ", " + (100 * run[3]).toFixed(1) + "]"
+      ]);
+    }
+    show();
+  }
+});

@@ -1,0 +1,156 @@
+"""Graded exercise: a run with the measures one asks for, and what a paper's averages tell about transfer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clkit.exercise import Arguments, Exercise, Mistake, Question, matches
+
+Array = NDArray[Any]
+
+
+def _wanted(rng: np.random.Generator) -> list[Arguments]:
+    """Tasks, F, BWT: no backward transfer; a gain; F = -BWT; a large gain; negative forgetting."""
+    small = rng.uniform(-0.02, 0.02, 5)
+    return [
+        [3, 0.3 + small[0], 0.0],
+        [3, 0.25 + small[1], 0.1],
+        [4, 0.2 + small[2], -(0.2 + small[2])],
+        [6, 0.1 + small[3], 0.3],
+        [5, -0.1 + small[4], 0.2],
+    ]
+
+
+def _run(tasks: int, forgetting: float, backward: float, *, rise: float) -> Array:
+    """All tasks but the last two rise by `rise` before the last row, all but the last end at `backward`."""
+    A = np.full((tasks + 1, tasks), max(0.0, -backward))  # after learning
+    A[tasks - 1, : tasks - 2] += rise
+    A[tasks, : tasks - 1] += backward
+    return A
+
+
+def _spread_over_all(tasks: int, forgetting: float, backward: float) -> Array:
+    return _run(tasks, forgetting, backward, rise=forgetting + backward)
+
+
+def _without_row_0(tasks: int, forgetting: float, backward: float) -> Array:
+    return _run(tasks, forgetting, backward, rise=_rise(tasks, forgetting, backward))[1:]
+
+
+def _from_the_best(tasks: int, forgetting: float, backward: float) -> Array:
+    return _run(tasks, forgetting, backward, rise=_rise(tasks, forgetting, 0.0))
+
+
+def _rise(tasks: int, forgetting: float, backward: float) -> float:
+    return (forgetting + backward) * (tasks - 1) / (tasks - 2)
+
+
+def _judge_run(answer: object, tasks: int, forgetting: float, backward: float) -> str | None:
+    wrong = matches(np.zeros((tasks + 1, tasks)), answer)
+    if wrong and wrong != "the values are not right":
+        return wrong
+    A = np.asarray(answer, float)
+    if A.min() < 0 or A.max() > 1:
+        return "an accuracy lies between 0 and 1"
+    earlier = range(tasks - 1)
+    F = np.mean([A[j + 1 : tasks, j].max() - A[tasks, j] for j in earlier])
+    BWT = np.mean([A[tasks, j] - A[j + 1, j] for j in earlier])
+    for name, found, asked in (("backward transfer", BWT, backward), ("forgetting", F, forgetting)):
+        if abs(found - asked) > 1e-6:
+            return f"{name} of your matrix is {found:.4f}, asked is {asked:.4f}"
+    return None
+
+
+BUILD_RUN = Question(
+    name="build_run",
+    points=4,
+    asks="Which run of so many tasks has this forgetting and this backward transfer?",
+    inputs=_wanted,
+    judge=_judge_run,
+    mistakes=(
+        Mistake(
+            _spread_over_all,
+            "You let the tasks rise as if all but the last could. The last but one has no row between its own and the "
+            "last: it cannot. The others must rise by more, for the mean is over all T - 1.",
+        ),
+        Mistake(
+            _without_row_0,
+            "The matrix has T + 1 rows: row 0 is the network before any training. Neither measure looks at it.",
+        ),
+        Mistake(
+            _from_the_best,
+            "You raise by the forgetting, as if it were counted from the accuracy after learning. It is counted from "
+            "the last row: the rise is what forgetting and backward transfer come to together.",
+        ),
+    ),
+    ladder=(
+        "Take the same accuracy c for every task just after it was learned. Which number in the last row gives the "
+        "backward transfer?",
+        "The last row is c + BWT. Forgetting then needs a best of c + BWT + F in the mean: tasks must rise above c "
+        "after their turn and fall again. In which rows, and for which tasks, is there room?",
+        "In row T - 1 the first T - 2 tasks have room. Each must rise by (F + BWT) (T - 1) / (T - 2). Choose c so "
+        "that all entries stay between 0 and 1.",
+    ),
+)
+
+
+def _tables(rng: np.random.Generator) -> list[Arguments]:
+    """ACC, LA, F and T of runs that were made up entry by entry."""
+    cases: list[Arguments] = []
+    for tasks in (2, 3, 5, 10):
+        A = rng.uniform(0.3, 0.9, (tasks + 1, tasks))
+        own, last = np.diagonal(A[1:]), A[-1]
+        F = np.mean([A[j + 1 : tasks, j].max() - last[j] for j in range(tasks - 1)])
+        cases.append([float(last.mean()), float(own.mean()), float(F), tasks])
+    return cases
+
+
+def _read(average: float, learned: float, forgetting: float, tasks: int) -> Array:
+    backward = (average - learned) * tasks / (tasks - 1)
+    return np.array([backward, forgetting + backward])
+
+
+def _judge_table(answer: object, average: float, learned: float, forgetting: float, tasks: int) -> str | None:
+    return matches(_read(average, learned, forgetting, tasks), answer, "the two numbers are not right")
+
+
+READ_TABLE = Question(
+    name="read_table",
+    points=3,
+    asks="What do average accuracy, learned accuracy and forgetting say about backward transfer?",
+    inputs=_tables,
+    judge=_judge_table,
+    mistakes=(
+        Mistake(
+            lambda average, learned, forgetting, tasks: [
+                average - learned,
+                forgetting + average - learned,
+            ],
+            "Average and learned accuracy are means over T tasks, backward transfer is a mean over T - 1.",
+        ),
+        Mistake(
+            lambda average, learned, forgetting, tasks: [-forgetting, 0.0],
+            "Backward transfer is minus the forgetting only where no task rises after its turn. The table tells "
+            "whether one did.",
+        ),
+        Mistake(
+            lambda average, learned, forgetting, tasks: [
+                _read(average, learned, forgetting, tasks)[0],
+                forgetting - _read(average, learned, forgetting, tasks)[0],
+            ],
+            "The first number is right. The rise is from the accuracy after learning to the best; forgetting goes from "
+            "the best to the end, backward transfer from after learning to the end. Add them.",
+        ),
+    ),
+    ladder=(
+        "Write T ACC and T LA as sums over the tasks, and subtract. What does the last task contribute?",
+        "The last task contributes nothing, since its entry in the last row is the one on the diagonal. So T (ACC - "
+        "LA) is the sum of which backward transfer is the mean.",
+        "BWT = T (ACC - LA) / (T - 1). And best - learned = (best - end) + (end - learned), whose mean is F + BWT.",
+    ),
+)
+
+EXERCISE = Exercise("desiderata", "tug_of_war", (BUILD_RUN, READ_TABLE))

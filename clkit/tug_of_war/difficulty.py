@@ -1,0 +1,192 @@
+"""Easy and hard examples: what each is to a network, and when it learns them.
+
+R replicas, E looks, N training examples. Every run here is stationary: one task, shuffled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.stats import rankdata
+from torch import Tensor
+
+from clkit.claims import Outcome
+from clkit.loop import run
+from clkit.method import Method
+from clkit.metrics import interval
+from clkit.replicas import Draws
+from clkit.streams import Stream
+from clkit.training import Training
+from clkit.tug_of_war.memorization import (
+    RandomInputs,
+    RandomLabels,
+    Shuffled,
+    gini,
+    sensitivity,
+    spread,
+    spread_by_chance,
+)
+
+KNOWN = 0.2  # an example is known where its residual is smaller
+UPDATES, EVERY = 1000, 5  # of a run: 29 passes through the digits; updates between looks
+PARTNER = 10_000  # the seed of a replica's second network, beyond its own
+
+
+def each_loss(method: Method, x: Tensor, y: Tensor) -> Tensor:
+    """-log p(y | x) of each example, x [R, N, ...], y [R, N] -> [R, N]."""
+    return F.cross_entropy(method.net(x).transpose(1, 2), y, reduction="none")
+
+
+def residual(loss: Tensor) -> Tensor:
+    """1 - p(y | x) from -log p(y | x); without the digits that 1 - exp loses near 0."""
+    return -torch.expm1(-loss)  # eq: residual
+
+
+def share_held(residuals: np.ndarray, share: float = 0.1) -> np.ndarray:
+    """Share of the summed residual that the hardest `share` of the examples hold, [..., N] -> [...]."""
+    count = round(share * residuals.shape[-1])
+    hardest = np.sort(residuals, -1)[..., -count:]
+    return hardest.sum(-1) / residuals.sum(-1)  # eq: share-held
+
+
+def first_learned(right: np.ndarray, updates: np.ndarray) -> np.ndarray:
+    """The first of the `updates` [E] at which an example is right, [R, E, N] -> [R, N]; inf: never."""
+    return np.where(right.any(1), updates[right.argmax(1)], np.inf)
+
+
+def learned_for_good(right: np.ndarray, updates: np.ndarray) -> np.ndarray:
+    """The first of the `updates` from which on an example stays right, [R, E, N] -> [R, N]; inf: never."""
+    kept = np.logical_and.accumulate(right[:, ::-1], axis=1)[:, ::-1]
+    return first_learned(kept, updates)
+
+
+@dataclass
+class Watch:
+    """Observer for `run`: looks at all training examples of the one task, with drop-out off."""
+
+    stream: Stream
+    updates: list[int] = field(default_factory=list)
+    losses: list[Tensor] = field(default_factory=list)
+    correct: list[Tensor] = field(default_factory=list)
+
+    @torch.no_grad()
+    def __call__(self, method: Method, updates: int) -> None:
+        if not self.updates:
+            self.x, self.y = everything(self.stream, method.draws)
+        scores = method.net(self.x)
+        self.updates.append(updates)
+        self.losses.append(F.cross_entropy(scores.transpose(1, 2), self.y, reduction="none"))
+        self.correct.append(scores.argmax(-1) == self.y)
+
+    @property
+    def residuals(self) -> np.ndarray:
+        """[R, E, N]"""
+        return residual(torch.stack(self.losses, 1)).cpu().numpy()
+
+    @property
+    def right(self) -> np.ndarray:
+        """[R, E, N]"""
+        return torch.stack(self.correct, 1).cpu().numpy()
+
+
+def everything(stream: Stream, draws: Draws) -> tuple[Tensor, Tensor]:
+    """All training examples of the first task, x [R, N, ...] and y [R, N]."""
+    train = stream.audit(draws)[0].train
+    rows = torch.arange(train.sizes[0], device=draws.device).expand(draws.replicas, -1)
+    return train.take(rows)[:2]
+
+
+def learned_early(replicas: int, updates: int = UPDATES) -> Outcome:
+    """T4: the first update at which each training example is right; the unit of T5 and W2, known, beside it."""
+    reported: dict[str, np.ndarray] = {}
+    early, curves = {}, dict[str, Any]()
+    for guise in (Shuffled(), RandomLabels(), RandomInputs()):
+        seen, twin, pulls = _watched(guise, replicas, updates)
+        looks, right = np.array(seen.updates), seen.right
+        first, stays = first_learned(right, looks), learned_for_good(right, looks)
+        tenth, name = updates / 10, guise.name
+        early[name] = (first <= tenth).mean(1)
+        reported |= {
+            f"first learned in the first tenth: {name}": early[name],
+            f"learned for good in the first tenth: {name}": (stays <= tenth).mean(1),
+            f"right at the end: {name}": right[:, -1].mean(1),
+            f"median update first learned: {name}": np.median(np.minimum(first, updates), 1),
+            f"99th percentile of the update first learned: {name}": np.quantile(
+                np.minimum(first, updates), 0.99, 1
+            ),
+            f"visits to examples already learned: {name}": _visits_to_learned(first, replicas, updates),
+            f"share held by the hardest tenth at the end: {name}": share_held(seen.residuals[:, -1]),
+            f"rank correlation of difficulty, two networks: {name}": _agreement(
+                seen.residuals, twin.residuals
+            ),
+            f"Gini coefficient of loss sensitivity: {name}": gini(np.mean(pulls, 0)),
+        }
+        curves[name] = {
+            "updates": looks.tolist(),
+            "first learned": band(np.stack([(first <= u).mean(1) for u in looks], 1)),
+            "learned for good": band(np.stack([(stays <= u).mean(1) for u in looks], 1)),
+            "share held": band(share_held(seen.residuals)),
+        }
+        chances = right_after_one_epoch(guise, replicas)  # [R, S, N]
+        reported[f"spread of the share of networks that are right: {name}"] = spread(chances)
+        reported[f"the same by chance alone: {name}"] = spread_by_chance(chances)
+        times = chances.sum(1)  # [R, N], of S networks
+        spread_out = [np.bincount(t, minlength=chances.shape[1] + 1) / len(t) for t in times]
+        curves[name]["networks right"] = band(np.stack(spread_out))
+    return Outcome(early["shuffled"] - early["random labels"], reported, curves)
+
+
+def _watched(guise: Stream, replicas: int, updates: int) -> tuple[Watch, Watch, list[np.ndarray]]:
+    """One run of each replica and one of its partner, and the sensitivities [R, N] at every fiftieth update."""
+    pulls: list[np.ndarray] = []
+    watches = Watch(guise), Watch(guise)
+
+    def look(method: Method, at: int) -> None:
+        watches[0](method, at)
+        if at % 50 == 0:
+            pulls.append(sensitivity(method, watches[0].x, watches[0].y).cpu().numpy())
+
+    training = Training(updates=(updates,), every=EVERY)
+    run(Method(), guise, training, replicas=replicas, progress=False, observe=look)
+    seeds = range(PARTNER, PARTNER + replicas)
+    run(
+        Method(),
+        guise,
+        Training(updates=(updates,), every=50),
+        seeds=seeds,
+        progress=False,
+        observe=watches[1],
+    )
+    return *watches, pulls
+
+
+def _visits_to_learned(first: np.ndarray, replicas: int, updates: int) -> np.ndarray:
+    """Share of the visits that came to an example which had been right before, [R]."""
+    batch, size = Training().batch, first.shape[1]
+    order = Draws(tuple(range(replicas))).shuffles("order", [size] * replicas, updates * batch, 0).numpy()
+    return (np.take_along_axis(first, order, 1) <= np.arange(updates * batch) // batch).mean(1)
+
+
+def _agreement(mine: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Spearman's correlation [R] of the mean residuals along training, [R, E, N] each."""
+    ranks = (rankdata(r.mean(1), axis=1) for r in (mine[:, :: 50 // EVERY], other))
+    a, b = (r - r.mean(1, keepdims=True) for r in ranks)
+    return (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))
+
+
+def right_after_one_epoch(guise: Stream, replicas: int, networks: int = 20) -> np.ndarray:
+    """[R, S, N]: is network s of replica r right on the example, after one pass through the data?"""
+    watch = Watch(guise)
+    passes = Training(epochs=1, every=round(len(guise.source(0).train) / Training().batch))
+    run(Method(), guise, passes, seeds=range(replicas * networks), progress=False, observe=watch)
+    return watch.right[:, -1].reshape(replicas, networks, -1)
+
+
+def band(values: np.ndarray) -> dict[str, list[float | None]]:
+    """Mean, low and high [E] of values [R, E], as a figure draws them."""
+    found = [interval(column) for column in values.round(6).T]
+    return {"mean": [f.mean for f in found], "low": [f.low for f in found], "high": [f.high for f in found]}

@@ -1,0 +1,109 @@
+"""SelfieBoost: distribution, potential, what a round minimises, and the bound at every round."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from clkit.replicas import Draws
+from clkit.tug_of_war.selfieboost import (
+    Boosting,
+    boost,
+    boosting,
+    bound,
+    distribution,
+    edge,
+    plain,
+    potential,
+    step_loss,
+)
+
+
+def scores(n: int, seed: int = 0, size: float = 1.0) -> torch.Tensor:
+    return size * torch.from_numpy(np.random.default_rng(seed).normal(size=(50, n)))
+
+
+def test_by_hand() -> None:
+    """eq: boost-potential, eq: boost-distribution, eq: boost-loss, eq: boost-edge, eq: boost-bound.
+
+    Margins 0 and ln 3: Z = (1 + 1/3) / 2 = 2/3, D = (3/4, 1/4). Old scores (0, -ln 3), labels (1, -1),
+    new (0.5, -ln 3): a = (0 - 0.5, 0), step losses (-0.5 + 0.125, 0), edge 3/4 * -0.375 = -0.28125,
+    bound 1 + 3/4 (-0.5 + 0.25) = 0.8125; the ratio of potentials is 3/4 e^-0.5 + 1/4 = 0.705.
+    """
+    y, old = torch.tensor([[1.0, -1.0]]).double(), torch.tensor([[0.0, -np.log(3)]])
+    new = torch.tensor([[0.5, -np.log(3)]])
+    assert float(potential(y * old)) == pytest.approx(2 / 3)
+    assert distribution(y * old)[0].tolist() == pytest.approx([0.75, 0.25])
+    assert step_loss(old, new, y)[0].tolist() == pytest.approx([-0.375, 0])
+    assert float(edge(old, new, y)) == pytest.approx(-0.28125)
+    assert float(bound(old, new, y)) == pytest.approx(0.8125)
+    assert float(potential(y * new) / potential(y * old)) == pytest.approx(0.75 * np.exp(-0.5) + 0.25)
+
+
+def test_the_mean_under_the_distribution_is_the_ratio_of_potentials() -> None:
+    """Z_new / Z_old = sum of D e^a, exactly; with D of the new network, or a of the wrong sign, it is not."""
+    old, new = scores(20, 1, 2.0), scores(20, 2, 2.0)
+    y = torch.where(scores(20, 3) > 0, 1.0, -1.0).double()
+    ratio = potential(y * new) / potential(y * old)
+    torch.testing.assert_close((distribution(y * old) * (y * (old - new)).exp()).sum(-1), ratio)
+
+
+def test_the_bound_holds_where_no_step_exceeds_one_and_not_always_beyond() -> None:
+    y = torch.where(scores(20, 3) > 0, 1.0, -1.0).double()
+    old = scores(20, 1, 2.0)
+    near = old + scores(20, 2).clamp(-1, 1)
+    assert bool((potential(y * near) / potential(y * old) <= bound(old, near, y) + 1e-12).all())
+    far = old - 3 * y  # a = 3 everywhere: e^3 = 20.1 > 1 + 3 + 9
+    assert bool((potential(y * far) / potential(y * old) > bound(old, far, y)).all())
+
+
+def test_the_error_is_never_above_the_potential() -> None:
+    margin = scores(40, 4, 3.0)
+    assert bool(((margin <= 0).double().mean(-1) <= potential(margin)).all())
+
+
+def test_the_quadratic_term_stops_the_step_at_one() -> None:
+    """a + a^2 / 2 is smallest at a = -1: without the square the best step would be infinite."""
+    y, old = torch.ones(1, 1).double(), torch.zeros(1, 1).double()
+    steps = torch.linspace(-3, 3, 601).double()[:, None]
+    assert float(steps[step_loss(old, steps, y).argmin()]) == pytest.approx(1.0)
+
+
+def test_every_round_of_a_run() -> None:
+    """eq: boost-acceptance. An accepted round has an edge below -rho, keeps the bound, and changes what is answered."""
+    settings = Boosting(rounds=6, steps=60)
+    found = boost(settings, Draws((0, 1, 2)))
+    accepted = found["accepted"] > 0
+    np.testing.assert_array_equal(accepted, found["edge"] < -settings.rho)
+    assert accepted[:, 0].all() and accepted.any()
+    small = found["largest"] <= 1
+    assert small.any() and (found["ratio"] <= found["bound"] + 1e-6)[small].all()
+    steps = np.diff(found["log_potential"], axis=1)
+    np.testing.assert_allclose(steps[accepted], np.log(found["ratio"])[accepted], rtol=1e-3, atol=1e-4)
+    assert (steps[~accepted] == 0).all()  # a round that fails leaves the accepted network as it is
+    assert (found["train"] <= np.exp(found["log_potential"]) + 1e-9).all()
+    assert found["train"][:, -1].max() < found["train"][:, 0].min() / 4
+
+
+def test_a_test_that_no_round_passes_changes_nothing() -> None:
+    found = boost(Boosting(rounds=2, steps=10, rho=10.0), Draws((0,)))
+    assert not found["accepted"].any() and (found["train"] == found["train"][:, :1]).all()
+
+
+def test_the_control_learns_and_replicas_are_their_own() -> None:
+    settings = Boosting(rounds=2, steps=80)
+    for learner in (boost, plain):
+        two, three = learner(settings, Draws((0, 1))), learner(settings, Draws((0, 1, 2)))
+        np.testing.assert_allclose(two["train"], three["train"][:2], atol=1e-6)
+        assert (two["train"][:, -1] < two["train"][:, 0] / 2).all()
+
+
+def test_what_is_reported() -> None:
+    curves, reported = boosting(2, Boosting(rounds=2, steps=20))
+    assert set(curves) == {"SelfieBoost", "plain, same step size", "plain, ten times the step size"}
+    kept, small = (
+        reported[f"boosting, {k}"] for k in ("of these, bound kept", "rounds where the bound applies")
+    )
+    np.testing.assert_array_equal(kept, small)
+    assert len(curves["SelfieBoost"]["train"]["mean"]) == 3

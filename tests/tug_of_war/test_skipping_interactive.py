@@ -1,0 +1,38 @@
+"""What the page computes while the reader drags, against the package."""
+
+import numpy as np
+import pytest
+
+from clkit.tug_of_war.skipping import THRESHOLDS, skippable
+
+
+def settings(seed):
+    dice = np.random.default_rng(seed)
+    return {
+        "residuals": dice.beta(0.3, 1.0, size=int(dice.integers(1, 200))).tolist(),
+        "threshold": float(dice.random()),
+        "thresholds": list(THRESHOLDS),
+    }
+
+
+def test_it_agrees_with_the_package(javascript):
+    cases = [settings(seed) for seed in range(20)]
+    for case, found in zip(cases, javascript("skipping", cases), strict=True):
+        skipped, held = skippable(np.array(case["residuals"]), case["threshold"])
+        assert found["skipped"] == pytest.approx(skipped, abs=1e-6)
+        assert found["held"] == pytest.approx(held, abs=1e-6)
+        nearest = np.abs(np.array(THRESHOLDS) - case["threshold"]).argmin()
+        assert found["nearest"] == nearest
+
+
+def test_numbers_by_hand(javascript):
+    # 0.1, 0.1, 0.3, 0.5: below 0.3, not at it, are two of four, with 0.2 of 1.0. At 0 nobody is, at 1 all are.
+    same = {"residuals": [0.5, 0.1, 0.3, 0.1], "thresholds": [0.2, 0.4, 0.7]}
+    found = javascript("skipping", [same | {"threshold": t} for t in (0.3, 0, 1)])
+    assert [(f["skipped"], pytest.approx(f["held"])) for f in found] == [(0.5, 0.2), (0, 0), (1, 1)]
+    assert [f["nearest"] for f in found] == [0, 0, 2]  # halfway between two, the first
+
+
+def test_residuals_of_zero_hold_nothing(javascript):
+    (found,) = javascript("skipping", [{"residuals": [0, 0], "threshold": 0.5, "thresholds": [0.2]}])
+    assert found == {"skipped": 1, "held": 0, "nearest": 0}
