@@ -120,7 +120,8 @@ def pareto(old: Bowl, new: Bowl, shares: ArrayLike) -> Array:
     s = np.asarray(shares, dtype=np.float64)[:, None, None]
     curvature = (1 - s) * old.curvature + s * new.curvature
     pulls = (1 - s) * (old.curvature @ old.minimum)[:, None] + s * (new.curvature @ new.minimum)[:, None]
-    return np.linalg.solve(curvature, pulls)[..., 0]  # eq: bowls-pareto
+    places = np.linalg.solve(curvature, pulls)[..., 0]  # eq: bowls-pareto
+    return np.asarray(places, dtype=np.float64)
 
 
 def efficiency(gradients: Array) -> Array:

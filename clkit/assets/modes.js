@@ -44,7 +44,7 @@ kit.interactive("modes", {
       var halves = found.halves.map(function (half) { return String(+half.toPrecision(3)); });
       panel.textContent = "";
       var p = kit.plot(panel, {
-        x: [0, data.updates], y: [0, 4.6], xlabel: "updates", ylabel: "strength of the mode",
+        x: [0, 1.03 * data.updates], y: [0, 4.6], xlabel: "updates", ylabel: "strength of the mode",
         label: "Strength of each mode against updates. Half-times: " + names.map(function (name, k) {
           return name + " " + halves[k];
         }).join(", ")

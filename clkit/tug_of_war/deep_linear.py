@@ -159,11 +159,11 @@ def closed_form(replicas: int, seed: int = 0) -> Outcome:
         for name, each in (found | {"predicted": predicted}).items():
             reported[f"half-time of s = {value:.2f}, {name}"] = crossing(times, each[:, :, k], value / 2)
     curves = {name: _bands(each) for name, each in (found | {"predicted": predicted}).items()}
-    shown = {"times": times[::STORED].round(4).tolist(), "singular values": s.tolist()}
+    shown = {"times": times[STORED].round(4).tolist(), "singular values": s.tolist()}
     return Outcome(gaps["shallow"] - gaps["deep"], reported, shown | curves)
 
 
-STORED = 10  # of the evaluations, every tenth is stored for the figures
+STORED = slice(0, 151, 2)  # evaluations stored for the figures: every second up to time 6
 
 
 def _predicted(s: Array, begun: list[Array], times: Array) -> Array:
@@ -181,6 +181,6 @@ def _rescaled(shallow: Array, s: Array, begun: list[Array], times: Array) -> Arr
 def _bands(values: Array) -> list[list[Interval]]:
     """[E, R, groups] -> for each group (mean, low, high) at the stored times."""
     return [
-        [Interval(*(round(end, 4) for end in interval(row))) for row in values[::STORED, :, k]]  # type: ignore[arg-type]
+        [Interval(*(round(end, 4) for end in interval(row))) for row in values[STORED, :, k]]  # type: ignore[arg-type]
         for k in range(values.shape[2])
     ]

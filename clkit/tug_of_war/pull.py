@@ -48,8 +48,11 @@ class Shuffled(Stream):
 
     def tasks(self, draws: Draws) -> list[TaskData]:
         parts = self.of.tasks(draws)
-        three = zip(*((part.train, part.validation, part.test) for part in parts), strict=True)
-        return [TaskData(*(reduce(add, sets) for sets in three), sum(part.size for part in parts))]
+        train, validation, test = (
+            reduce(add, sets)
+            for sets in zip(*((part.train, part.validation, part.test) for part in parts), strict=True)
+        )
+        return [TaskData(train, validation, test, sum(part.size for part in parts))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,8 +117,10 @@ def follow(learned: Stream, tasks: Stream, training: Training, replicas: int) ->
         updates.append(done)
 
     record = run(Method(), learned, training, replicas=replicas, observe=look, progress=False)
-    columns = [np.stack([v.double().numpy() for v in column], axis=1) for column in zip(*seen, strict=True)]
-    return Pulls(updates, *columns, record)
+    lengths, left, cosine, share, loss = (
+        np.stack([v.double().numpy() for v in column], axis=1) for column in zip(*seen, strict=True)
+    )
+    return Pulls(updates, lengths, left, cosine, share, loss, record)
 
 
 def joint(
