@@ -256,11 +256,11 @@ def _picture(draw: Draw, theme: Theme, size: tuple[float, float]) -> str:
         draw(canvas.subplots(), theme)
         stream = StringIO()
         canvas.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    text = re.sub(r'(?<= d=")[^"]+', lambda path: _short(path[0]), stream.getvalue())  # half the bytes
+    text = re.sub(r'(?<= [dxy]=")[^"]+', lambda path: _short(path[0]), stream.getvalue())  # half the bytes
     source = base64.b64encode(text.encode()).decode()
     place = 'class="only-light"' if theme is LIGHT else 'class="only-dark dark-light" style="display:none"'
     return f'<img {place} alt="" src="data:image/svg+xml;base64,{source}">'  # the panels have the text
 
 
 def _short(path: str) -> str:
-    return re.sub(r"-?\d+\.\d+", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), path)
+    return re.sub(r"-?\d+\.\d+", lambda number: f"{float(number[0]):.1f}".rstrip("0").rstrip("."), path)

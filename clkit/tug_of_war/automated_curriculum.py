@@ -105,7 +105,7 @@ class Bandit:
     epsilon: float = 0.05  # share of uniform choices
     reward: Callable[[Array, Array], Array] = rescale  # of a signal [R] and its history [R, n]
     weights: Array | None = field(default=None, init=False)  # w [R, K]
-    history: list[Array] = field(default_factory=list, init=False)  # of signals, each [R]
+    history: Array | None = field(default=None, init=False)  # of signals [R, n]
 
     def policy(self, left: Array) -> Array:
         self.weights = np.zeros_like(left) if self.weights is None else self.weights
@@ -113,9 +113,11 @@ class Bandit:
 
     def learn(self, pi: Array, action: NDArray[np.int64], gains: Gains) -> None:
         assert self.weights is not None, "policy comes first"
-        self.history.append(self.signal(gains))
-        reward = self.reward(self.history[-1], np.stack(self.history, axis=1))
-        self.weights = exp3s(self.weights, pi, action, reward, len(self.history), self.lr)
+        signal = self.signal(gains)
+        known = np.empty((len(signal), 0)) if self.history is None else self.history
+        self.history = np.column_stack([known, signal])
+        reward = self.reward(signal, self.history)
+        self.weights = exp3s(self.weights, pi, action, reward, self.history.shape[1], self.lr)
 
 
 def play(signals: Array, u: Array, lr: float, epsilon: float) -> tuple[Array, NDArray[np.int64]]:

@@ -232,7 +232,7 @@ def test_the_player_moves_by_mouse(visit, size):
     player.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     middle, steps = int(player.locator("[data-at]").inner_text()), values(player)
     assert 0 < middle and steps != end
-    player.locator("label", has_text="class-incremental").click()
+    player.locator("label", has_text="400 updates").click()
     assert values(player) != steps
 
 
@@ -250,8 +250,8 @@ def test_the_values_of_the_player_are_those_of_its_data(visit, root):
     import pandas as pd
 
     player = visit(SECTION).locator(".kit-player")
-    data = pd.read_csv(root / "book" / "tug_of_war" / "data" / "catastrophic_forgetting-scenarios.csv")
-    for number, (_, part) in enumerate(data.groupby("scenario", sort=False)):
+    data = pd.read_csv(root / "book" / "tug_of_war" / "data" / "catastrophic_forgetting-blocks.csv")
+    for number, (_, part) in enumerate(data.groupby("blocks", sort=False)):
         player.locator("input[type=radio]").nth(number).check()
         last = part[part["update"] == part["update"].max()]
         assert values(player) == [f"{value:.0f} %" for value in last["mean"]]
