@@ -45,7 +45,7 @@ def test_methods(capsys) -> None:
     names = [row["name"] for row in rows]
     assert set(names) == {
         "fine_tuning", "joint", "l2", "independent", "ewc", "online_ewc", "agem", "replay", "icarl", "progressive",
-        "maml", "joint_pretraining",
+        "maml", "joint_pretraining", "pcgrad",
     }  # fmt: skip
     by_name = {row["name"]: row for row in rows}
     assert by_name["ewc"]["file"] == "clkit/gradient/ewc.py"

@@ -81,7 +81,7 @@ kit.interactive("bowls", {
     });
     kit.key(root, [[0, "none", "loss of task 1"], [1, "7 3", "loss of task 2"]]);
     var write = kit.readout(root, ["loss of task 1", "loss of task 2", "pull of task 1", "pull of task 2", "what is left",
-      "angle between the pulls", "cosine", "efficiency of the pull", "largest step size"]);
+      "angle between the pulls", "cosine", "efficiency, if both pulled", "largest step size"]);
     var fields = kit.element(root, "div");
     function point(label, at, colour, moved) {
       return kit.point(p, fields, { label: label, at: at, colour: colour, axes: axes }, function (to) { moved(to); show(); });
@@ -165,7 +165,7 @@ kit.interactive("bowls", {
       write(losses.concat(sizes.map(short), [between], shares, [found.limit === null ? "no simple rule" : text(found.limit)]));
       p.svg.setAttribute("aria-label", names[method.get()] + ", step " + n + " of " + last + ": weights (" + found.path[n].map(short).join(", ")
         + "), losses " + losses.join(" and ") + ", pulls of length " + sizes.slice(0, 2).map(short).join(" and ") + ", what is left " + short(sizes[2])
-        + ", efficiency of the pull " + shares[1] + (runs(found) ? "; the path runs away" : "")
+        + ", efficiency, if both pulled, " + shares[1] + (runs(found) ? "; the path runs away" : "")
         + "; equilibrium w* at (" + found.balance.map(text).join(", ") + ")");
     }
     measure();

@@ -41,6 +41,7 @@ kit.interactive("conventions", {
     var presets = kit.choice(root, { legend: "Begin with", labels: data.names, value: data.value }, function (number) {
       matrix = data.presets[number].map(function (row) { return row.slice(); });
       fields.forEach(function (row, i) { row.forEach(function (field, j) { field.value = matrix[i][j]; }); });
+      note.textContent = "";
       show();
     });
     var table = kit.element(root, "table", { "aria-label": "The accuracy matrix, in percent" });
@@ -57,17 +58,19 @@ kit.interactive("conventions", {
           style: i === j + 1 ? "font-weight:700" : ""
         });
         field.addEventListener("input", function () {
-          var typed = parseFloat(field.value);
-          if (!isFinite(typed)) { return; }
-          matrix[i][j] = Math.min(100, Math.max(0, typed));
+          var typed = parseFloat(field.value), used = Math.min(100, Math.max(0, typed));
+          if (isFinite(typed)) { matrix[i][j] = used; }
+          note.textContent = used === typed ? "" : "An accuracy is a number from 0 to 100. Computed with "
+            + matrix[i][j] + ".";
           show();
         });
-        field.addEventListener("change", function () { field.value = matrix[i][j]; });
+        field.addEventListener("change", function () { field.value = matrix[i][j]; });  // what is computed with
         return field;
       });
     });
-    var place = kit.element(root, "div");
+    var note = kit.element(root, "div", { role: "status" }), place = kit.element(root, "div");
     kit.key(root, names.map(function (name, j) { return [j, dashes[j], name]; }));
+    kit.element(root, "div", {}, "Marks: each task just after its turn (bold in the matrix).");
     function group(title, labels) {
       kit.element(root, "div", { style: "font-weight:600;margin-top:0.7rem" }, title);
       return kit.readout(root, labels);
@@ -91,7 +94,8 @@ kit.interactive("conventions", {
       add(others.map(function (name) { return text(found[name]); }));
       place.textContent = "";
       var p = kit.plot(place, {
-        x: [0, 3], y: [0, 100], height: 230, xlabel: "tasks trained", ylabel: "accuracy (%)",
+        x: [-0.15, 3.15], y: [0, 100],  // ticks at whole tasks
+        height: 230, xlabel: "tasks trained", ylabel: "accuracy (%)",
         label: "Accuracy on each task against tasks trained: " + names.map(function (name, j) {
           return name + " " + matrix.map(function (row) { return row[j]; }).join(", ");
         }).join("; ")

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clkit.exercise import Arguments, Exercise, Mistake, Question, matches
+from clkit.exercise import Arguments, Exercise, Mistake, Question, close, matches
 
 Array = NDArray[Any]
+VALUES = "the values are not right"  # what `matches` says where the shape is right
 
 
 def _wanted(rng: np.random.Generator) -> list[Arguments]:
@@ -36,6 +37,15 @@ def _spread_over_all(tasks: int, forgetting: float, backward: float) -> Array:
     return _run(tasks, forgetting, backward, rise=forgetting + backward)
 
 
+def _in_the_next_row(tasks: int, forgetting: float, backward: float) -> Array:
+    """Every task rises by F + BWT in the row after its own; for the last but one, that row is the last."""
+    A = np.full((tasks + 1, tasks), 0.5)
+    for j in range(tasks - 1):
+        A[j + 2 :, j] = 0.5 + forgetting + backward
+        A[tasks, j] = 0.5 + backward
+    return A
+
+
 def _without_row_0(tasks: int, forgetting: float, backward: float) -> Array:
     return _run(tasks, forgetting, backward, rise=_rise(tasks, forgetting, backward))[1:]
 
@@ -50,7 +60,7 @@ def _rise(tasks: int, forgetting: float, backward: float) -> float:
 
 def _judge_run(answer: object, tasks: int, forgetting: float, backward: float) -> str | None:
     wrong = matches(np.zeros((tasks + 1, tasks)), answer)
-    if wrong and wrong != "the values are not right":
+    if wrong and wrong != VALUES:
         return wrong
     A = np.asarray(answer, float)
     if A.min() < 0 or A.max() > 1:
@@ -58,9 +68,18 @@ def _judge_run(answer: object, tasks: int, forgetting: float, backward: float) -
     earlier = range(tasks - 1)
     F = np.mean([A[j + 1 : tasks, j].max() - A[tasks, j] for j in earlier])
     BWT = np.mean([A[tasks, j] - A[j + 1, j] for j in earlier])
-    for name, found, asked in (("backward transfer", BWT, backward), ("forgetting", F, forgetting)):
-        if abs(found - asked) > 1e-6:
-            return f"{name} of your matrix is {found:.4f}, asked is {asked:.4f}"
+    if abs(BWT - backward) > 1e-6:
+        return f"backward transfer of your matrix is {BWT:.4f}, asked is {backward:.4f}"
+    if abs(F - forgetting) > 1e-6:
+        said = (
+            f"backward transfer of your matrix is right; its forgetting is {F:.4f}, asked is {forgetting:.4f}"
+        )
+        short = abs((F + BWT) * (tasks - 1) - (forgetting + backward) * (tasks - 2)) < 1e-6
+        return (
+            f"{said}: did task {tasks - 1}, which has no row to rise in, get a share of the rise?"
+            if short
+            else said
+        )
     return None
 
 
@@ -77,6 +96,11 @@ BUILD_RUN = Question(
             "last: it cannot. The others must rise by more, for the mean is over all T - 1.",
         ),
         Mistake(
+            _in_the_next_row,
+            "Every task rises by F + BWT after its turn, you meant. Task T - 1 has no row to rise in: the row after its "
+            "own is the last, which the maximum leaves out. So F comes out too small. What must the others do?",
+        ),
+        Mistake(
             _without_row_0,
             "The matrix has T + 1 rows: row 0 is the network before any training. Neither measure looks at it.",
         ),
@@ -87,8 +111,8 @@ BUILD_RUN = Question(
         ),
     ),
     ladder=(
-        "Take the same accuracy c for every task just after it was learned. Which number in the last row gives the "
-        "backward transfer?",
+        "If BWT is wrong: take the same accuracy c for every task just after it was learned; which number in the last "
+        "row gives BWT? If only F is wrong: write down, for each task, the rows that its maximum looks at.",
         "The last row is c + BWT. Forgetting then needs a best of c + BWT + F in the mean: tasks must rise above c "
         "after their turn and fall again. In which rows, and for which tasks, is there room?",
         "In row T - 1 the first T - 2 tasks have room. Each must rise by (F + BWT) (T - 1) / (T - 2). Choose c so "
@@ -114,7 +138,18 @@ def _read(average: float, learned: float, forgetting: float, tasks: int) -> Arra
 
 
 def _judge_table(answer: object, average: float, learned: float, forgetting: float, tasks: int) -> str | None:
-    return matches(_read(average, learned, forgetting, tasks), answer, "the two numbers are not right")
+    expected = _read(average, learned, forgetting, tasks)
+    wrong = matches(expected, answer)
+    if wrong != VALUES:
+        return wrong
+    right = [close(given, wanted) for given, wanted in zip(np.asarray(answer, float), expected, strict=True)]
+    if not any(right):
+        return "neither the backward transfer nor the rise is right"
+    return (
+        "the backward transfer is right, the rise is not"
+        if right[0]
+        else "the rise is right, the backward transfer is not"
+    )
 
 
 READ_TABLE = Question(

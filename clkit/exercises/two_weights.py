@@ -153,6 +153,11 @@ LARGEST_STEP = Question(
             "take the largest eigenvalue of the sum.",
         ),
         Mistake(
+            lambda A1, A2, momentum: 2 / ((1 - momentum) * _top(A1 + A2)),
+            "You multiply the bound by 1 / (1 - momentum), the sum 1 + momentum + momentum^2 + ... At the bound the "
+            "gradient changes its sign in each step: the earlier ones count with alternating signs.",
+        ),
+        Mistake(
             lambda A1, A2, momentum: 2 * (1 - momentum) / _top(A1 + A2),
             "On a long slope momentum multiplies the step by 1 / (1 - momentum). At the bound there is no slope: the "
             "gradient changes its sign in each step.",

@@ -51,7 +51,7 @@ Score = Callable[[History], Tensor]
 
 
 def deviation(history: History) -> Tensor:
-    """sqrt(v + v^2 / (n - 1)), v the variance over n visits: the paper's prediction variance (equation 5)."""
+    """sqrt(v + v^2 / (n - 1)), v the variance over n visits: prediction variance."""
     v = history.variance
     return (v + v.square() / (history.count - 1).clamp(min=1)).sqrt()  # eq: prediction-variance
 

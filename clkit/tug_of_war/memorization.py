@@ -80,7 +80,7 @@ def spread_by_chance(right: np.ndarray) -> np.ndarray:
 def sensitivity(method: Method, x: Tensor, y: Tensor) -> Tensor:
     """|d L / d x|_1 of the loss L of each example, x [R, N, ...], y [R, N] -> [R, N].
 
-    Its mean along training is the loss sensitivity of Arpit et al. (2017, section 3.2).
+    Its mean along training is the loss sensitivity of Arpit et al. (2017).
     """
     x = x.detach().requires_grad_()
     with torch.enable_grad():

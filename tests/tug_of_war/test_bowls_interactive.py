@@ -185,12 +185,14 @@ def test_sliders_and_points_say_the_same(drawn):
 def test_a_path_that_runs_away_says_so(drawn):
     drawing = drawn.locator(".kit-drawing svg").first
     assert "runs away" not in drawing.text_content()
-    drawn.get_by_role("slider", name="step size").fill("0.6")  # 2 over the largest curvature of both, 4, is 0.5
+    drawn.get_by_role("slider", name="step size").fill(
+        "0.6"
+    )  # 2 over the largest curvature of both, 4, is 0.5
     assert "This path runs away" in drawing.text_content()
     assert "the path runs away" in drawing.get_attribute("aria-label")
 
 
 def test_the_efficiency_is_shown_where_something_pulls(drawn):
-    assert shown(drawn, "efficiency of the pull") == "–"
+    assert shown(drawn, "efficiency, if both pulled") == "–"
     drawn.get_by_label("look at step n").fill("0")
-    assert shown(drawn, "efficiency of the pull") == "100.0 %" and shown(drawn, "cosine") == "1.00"
+    assert shown(drawn, "efficiency, if both pulled") == "100.0 %" and shown(drawn, "cosine") == "1.00"

@@ -60,13 +60,14 @@ def test_share_held_by_hand() -> None:
 
 
 def test_when_an_example_is_learned_by_hand() -> None:
-    """Looks at 0, 5, 10, 15. Right at 5, wrong at 10, right at 15: first at 5, for good at 15. Never: infinite."""
-    right = np.array([[[0, 1, 0, 1], [0, 1, 0, 0], [0, 0, 0, 1], [0, 1, 0, 1]]], dtype=bool)  # [1, E, N]
-    looks = np.array([0, 5, 10, 15])
-    assert first_learned(right, looks).tolist() == [[math.inf, 0, math.inf, 0]]
-    right = right[:, [0, 3, 1, 2]]  # now example 2, 4: 0, 1, 1, 0 and 0, 1, 0, 1
-    assert first_learned(right, looks).tolist() == [[math.inf, 5, math.inf, 5]]
-    assert learned_for_good(right, looks).tolist() == [[math.inf, math.inf, math.inf, 15]]
+    """Looks at 0, 5, 10, 15. Right at 5, wrong at 10, right at 15: first at 5, for good at 15.
+
+    Always right: 0 and 0. Right at 5 and 10 only: first at 5, never for good. Never right: infinite.
+    """
+    examples = np.array([[0, 1, 0, 1], [1, 1, 1, 1], [0, 1, 1, 0], [0, 0, 0, 0]], dtype=bool)  # [N, E]
+    right, looks = examples.T[None], np.array([0, 5, 10, 15])
+    assert first_learned(right, looks).tolist() == [[5, 0, 5, math.inf]]
+    assert learned_for_good(right, looks).tolist() == [[15, 0, math.inf, math.inf]]
 
 
 def test_visits_to_the_learned_by_hand() -> None:
