@@ -41,10 +41,12 @@ kit.interactive("modes", {
         values: values.map(function (slider) { return slider.get(); }), start: Math.pow(10, start.get()), lr: lr.get(),
         deep: layers.get(), updates: data.updates, points: 200
       });
-      var halves = found.halves.map(function (half) { return String(+half.toPrecision(3)); });
+      var halves = found.halves.map(function (half) {  // a mode that is not half learned on the axis says so
+        return Math.round(half) + " updates" + (half > data.updates ? " (beyond the axis)" : "");
+      });
       panel.textContent = "";
       var p = kit.plot(panel, {
-        x: [0, 1.03 * data.updates], y: [0, 4.6], xlabel: "updates", ylabel: "strength of the mode",
+        x: [0, 1.06 * data.updates], y: [0, 4.6], xlabel: "updates", ylabel: "strength of the mode",
         label: "Strength of each mode against updates. Half-times: " + names.map(function (name, k) {
           return name + " " + halves[k];
         }).join(", ")
@@ -54,7 +56,7 @@ kit.interactive("modes", {
         p.line(p.layer(), points, { stroke: kit.colour(k), "stroke-width": 2.5, "stroke-dasharray": dashes[k] });
       });
       var ratio = Math.max.apply(null, found.halves) / Math.min.apply(null, found.halves);
-      write(halves.map(function (half) { return half + " updates"; }).concat([ratio.toFixed(2)]));
+      write(halves.concat([ratio.toFixed(2)]));
     }
     show();
   }

@@ -39,6 +39,11 @@ def _without_root(branches: Sequence[int]) -> Array:
     return np.sort(np.sqrt(squares))[::-1]
 
 
+def _without_items(branches: Sequence[int]) -> Array:
+    inner = _table(branches)[:, : -int(np.prod(branches))]
+    return np.linalg.svd(inner, compute_uv=False)
+
+
 def _judge_values(answer: object, branches: Sequence[int]) -> str | None:
     return matches(np.sqrt(_squares(branches)), answer, "these are not the singular values of that tree")
 
@@ -61,6 +66,14 @@ TREE_VALUES = Question(
         Mistake(
             lambda branches: np.sqrt(_squares(branches))[::-1],
             "The values are right, and in rising order. Asked is the largest first, the order of learning.",
+        ),
+        Mistake(
+            lambda branches: np.sqrt(np.unique(_squares(branches))[::-1]),
+            "Each value is there once. Repeat equal values: there is a mode for each item.",
+        ),
+        Mistake(
+            _without_items,
+            "The items are nodes too: each has a feature that no other item has.",
         ),
     ),
     ladder=(
