@@ -19,16 +19,22 @@ kit.interactive("scrub", {
     // As if the run ended now: the last row is the present one, and the tasks are those that have begun.
     var earlier = first(Math.max(0, begun - 1));
     function best(c, j) { return Math.max.apply(null, earlier.slice(j).map(function (i) { return c[point(i + 1)][j]; })); }
+    var average = !begun ? null : over_replicas(function (c) { return mean(first(begun).map(function (j) { return c[s.at][j]; })); });
+    var forgetting = !earlier.length ? null : over_replicas(function (c) {
+      return mean(earlier.map(function (j) { return best(c, j) - c[s.at][j]; }));
+    });
+    var backward = !earlier.length ? null : over_replicas(function (c) {
+      return mean(earlier.map(function (j) { return c[s.at][j] - c[point(j + 1)][j]; }));
+    });
+    function number(value) { return (100 * value).toFixed(1).replace(/^-(?=.*[1-9])/, "\u2212").replace("-", ""); }
+    function words(value, unit) {
+      return value === null ? "none yet" : number(value.mean) + " \u00b1 " + number(value.half) + unit;
+    }
     return {
       over: over, begun: begun, now: row(s.at),
       matrix: first(tasks + 1).map(function (i) { return i <= over ? row(point(i)) : null; }),
-      average: !begun ? null : over_replicas(function (c) { return mean(first(begun).map(function (j) { return c[s.at][j]; })); }),
-      forgetting: !earlier.length ? null : over_replicas(function (c) {
-        return mean(earlier.map(function (j) { return best(c, j) - c[s.at][j]; }));
-      }),
-      backward: !earlier.length ? null : over_replicas(function (c) {
-        return mean(earlier.map(function (j) { return c[s.at][j] - c[point(j + 1)][j]; }));
-      })
+      average: average, forgetting: forgetting, backward: backward,
+      words: [words(average, " %"), words(forgetting, ""), words(backward, "")]
     };
   },
   start: function (root, data, compute) {
@@ -56,9 +62,6 @@ kit.interactive("scrub", {
       }, 150);
     });
     function number(value) { return (100 * value).toFixed(0).replace("-", "\u2212").replace("\u22120", "0"); }
-    function text(value, unit) {
-      return value === null ? "none yet" : number(value.mean) + " \u00b1 " + number(value.half) + unit;
-    }
     function matrix(found) {
       var rows = found.matrix.map(function (values, i) { return [String(i), values]; }).concat([["now", found.now]]);
       var side = 50, height = 30, left = 62, top = 44, width = left + tasks * side + 4;
@@ -112,7 +115,7 @@ kit.interactive("scrub", {
       panels.textContent = "";
       matrix(found);
       lines(s, found);
-      write([text(found.average, " %"), text(found.forgetting, ""), text(found.backward, "")]);
+      write(found.words);
     }
     show();
   }

@@ -23,9 +23,10 @@ kit.interactive("skipping", {
       labels: moments.map(function (m) { return m + " updates"; }), value: data.moment
     }, show);
     var drawing = kit.element(root, "div");
-    kit.key(root, [[5, "none", "residual, the examples in order"], [0, "none", "skipped"], [1, "7 3", "threshold"]]);
+    kit.key(root, [[0, "none", "skipped (shaded)"], [5, "none", "not skipped"], [1, "7 3", "threshold"]]);
     var write = kit.readout(root, [
-      "examples skipped", "share of the residual they hold", "a run with this threshold, backward passes", "its test accuracy"
+      "examples skipped", "share of the residual that the skipped hold",
+      "a run with this threshold: backward passes, of plain training", "its test accuracy at the end"
     ]);
     function percent(share, digits) { return (100 * share).toFixed(digits) + "\u00a0%"; }
     function show() {
@@ -34,7 +35,7 @@ kit.interactive("skipping", {
       var run = data.runs[found.nearest], measured = data.thresholds[found.nearest], more = "";
       drawing.textContent = "";
       var p = kit.plot(drawing, {
-        x: [0, 100], y: [0, 1], height: 270, xlabel: "examples, easiest first (%)", ylabel: "residual",
+        x: [0, 104], y: [0, 1], height: 270, xlabel: "examples, easiest first (%)", ylabel: "residual",
         label: "Residuals of " + n + " examples after " + moments[moment.get()] + " updates, in order. Below "
           + t.toFixed(2) + ": " + percent(found.skipped, 0) + " of the examples, with " + percent(found.held, 0)
           + " of the residual."
@@ -45,7 +46,8 @@ kit.interactive("skipping", {
         var end = 100 * skipped.length / n;
         p.line(p.layer(), [[0, 0], [0, 1], [end, 1], [end, 0]], { fill: kit.colour(0), opacity: 0.16 });
       }
-      p.line(p.layer(), points, { stroke: kit.colour(5), "stroke-width": 2.5 });
+      p.line(p.layer(), skipped, { stroke: kit.colour(0), "stroke-width": 2.5 });
+      p.line(p.layer(), points.slice(Math.max(0, skipped.length - 1)), { stroke: kit.colour(5), "stroke-width": 2.5 });
       p.line(p.layer(), [[0, t], [100, t]], { stroke: kit.colour(1), "stroke-width": 2, "stroke-dasharray": "7 3" });
       if (Math.abs(measured - t) > 1e-9) { more = " (with " + measured + ", the nearest that was run)"; }
       write([

@@ -85,8 +85,9 @@ FIRST_TASK_ERROR = Question(
     ladder=(
         "All the hidden layer can do is to choose which `width` directions of the input to pass on. Everything else "
         "about the input is lost to all tasks alike.",
-        "Stack the tasks 1..t into one matrix. The matrix of rank `width` nearest to it keeps its largest singular "
-        "values (Eckart and Young 1936). The directions passed on are the first right singular vectors.",
+        "tasks[:t], stacked, has the shape (t * k, d). The matrix of rank `width` nearest to it keeps its largest "
+        "singular values (Eckart and Young 1936). The directions passed on are the first `width` rows of Vt, anew for "
+        "each t.",
         "With these as the rows of W (orthonormal), task 1 becomes M1 W'W. The error is the sum of the squares of "
         "M1 - M1 W'W, for the W of each t.",
     ),

@@ -16,14 +16,17 @@ Array = NDArray[Any]
 
 
 def _matrices(rng: np.random.Generator) -> list[Arguments]:
-    """Task 1 is best after its turn, task 2 before its turn; with more than three, task 3 in the last row."""
+    """Task 1 is best after its turn, task 2 right before its turn.
+
+    With more than three, task 3 is best two rows before its turn, and from its turn on in the last row.
+    """
     cases: list[Arguments] = []
-    for tasks in (3, 4, 6):
+    for tasks in (4, 3, 6):
         A = rng.uniform(0.3, 0.7, (tasks + 1, tasks))
         A[0] = rng.uniform(0.05, 0.15, tasks)
         A[tasks - 1, 0], A[1, 1] = rng.uniform(0.8, 0.9), rng.uniform(0.9, 0.95)
         if tasks > 3:
-            A[-1, 2] = 0.8
+            A[1, 2], A[-1, 2] = rng.uniform(0.9, 0.95), 0.8
         cases.append([A])
     return cases
 
@@ -59,6 +62,16 @@ LOST_SHARE = Question(
             "tasks, and is transfer: begin with the row in which it was learned.",
         ),
         Mistake(
+            lambda A: _share(A, np.array([A[j:, j].max() for j in range(A.shape[1] - 1)])),
+            "You begin one row too early, with the row before the task was learned. Row 0 is before training, so "
+            "the task in column j (counted from 0) has just been learned in row j + 1.",
+        ),
+        Mistake(
+            lambda A: _share(A, np.array([A[j + 1 : -1, j].max() for j in range(A.shape[1] - 1)])),
+            "The last row takes part in the maximum; a share cannot be negative. A task that ends at its best has "
+            "lost nothing.",
+        ),
+        Mistake(
             lambda A: (_best(A) - A[-1, :-1]) / _best(A),
             "You divide by the best accuracy itself. A part of it was there before training: the gain is the best "
             "accuracy minus that of row 0.",
@@ -66,7 +79,8 @@ LOST_SHARE = Question(
     ),
     ladder=(
         "Take one column, and mark three of its entries: before training, at its best, in the end.",
-        "The share is (best - end) / (best - start). `best` is a maximum over a part of the column only.",
+        "The share is (best - end) / (best - start). `best` is the maximum over the part of the column that begins "
+        "in the row where the task had just been learned; the last row belongs to it.",
         "Column j (counted from 0) belongs to task j + 1, so `best` is A[j + 1:, j].max(), for j = 0 to T - 2.",
     ),
 )
@@ -144,8 +158,8 @@ RAISE_FORGETTING = Question(
         "the diagonal. What is left?",
         "Forgetting reads a maximum over the rows from the diagonal to the last but one. Which single row takes "
         "part in that maximum for as many earlier tasks as possible?",
-        "In row T - 1, after the last but one task, the entries of the tasks 1 to T - 2 are free. None can be "
-        "better than 1.",
+        "In row T - 1, after the last but one task, the entries of the tasks 1 to T - 2 are free (with T = 2 there "
+        "are none). None can be better than 1.",
     ),
 )
 

@@ -68,6 +68,20 @@ def _not_shared(
     return _chances(weights + lr * _estimate(weights, action, reward, bonus, epsilon), epsilon)
 
 
+def _epsilon_after_only(
+    weights: Array, action: int, reward: float, share: float, lr: float, bonus: float, epsilon: float
+) -> Array:
+    grown = weights + lr * _estimate(weights, action, reward, bonus, 0)
+    return _chances(_shared(grown, share), epsilon)
+
+
+def _epsilon_before_only(
+    weights: Array, action: int, reward: float, share: float, lr: float, bonus: float, epsilon: float
+) -> Array:
+    grown = weights + lr * _estimate(weights, action, reward, bonus, epsilon)
+    return _chances(_shared(grown, share), 0)
+
+
 def _judge_step(
     answer: object,
     weights: Array,
@@ -107,6 +121,15 @@ POLICY_AFTER = Question(
             _not_shared,
             "Each weight has grown as it should, but hands nothing round. Share e^w, not w, and leave out the task "
             "itself in the sum of the others.",
+        ),
+        Mistake(
+            _epsilon_after_only,
+            "epsilon enters both times. The chance that you divide by is that of the policy before the step, with its "
+            "share of uniform choice.",
+        ),
+        Mistake(
+            _epsilon_before_only,
+            "epsilon enters both times. The policy after the step has its share of uniform choice, too.",
         ),
     ),
     ladder=(
@@ -158,6 +181,16 @@ def _mean_of_all(w: Array, X: Array, y: Array, lr: float) -> float:
     )
 
 
+def _sum_of_gains(w: Array, X: Array, y: Array, lr: float) -> float:
+    """Added over the examples, not averaged."""
+    return len(y) * _held_out(w, X, y, lr)
+
+
+def _sum_of_gradients(w: Array, X: Array, y: Array, lr: float) -> float:
+    """A step on the sum of the other examples' gradients."""
+    return _held_out(w, X, y, lr * (len(y) - 1))
+
+
 def _judge_signal(answer: object, w: Array, X: Array, y: Array, lr: float) -> str | None:
     wanted, own = _held_out(w, X, y, lr), _trained(w, X, y, lr)
     wrong = matches(wanted, answer, "")
@@ -190,6 +223,15 @@ HELD_OUT_GAIN = Question(
         Mistake(
             lambda w, X, y, lr: -_held_out(w, X, y, lr),
             "The sign is wrong: a gain is the loss before minus the loss after.",
+        ),
+        Mistake(
+            _sum_of_gains,
+            "You have added up the gains of the examples. The signal is their mean: divide by B in the end.",
+        ),
+        Mistake(
+            _sum_of_gradients,
+            "Each step follows the mean gradient of the other examples. Yours follows their sum, which makes it B - 1 "
+            "times too long.",
         ),
     ),
     ladder=(

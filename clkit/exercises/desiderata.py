@@ -97,8 +97,8 @@ BUILD_RUN = Question(
         ),
         Mistake(
             _in_the_next_row,
-            "You let every task rise by F + BWT after its turn. Task T - 1 has no row to rise in: the row after its own "
-            "is the last, which the maximum leaves out. So F comes out too small. What must the others do?",
+            "You let every task rise by F + BWT after its turn. Task T - 1 has no row to rise in: the row after its "
+            "own is the last, which the maximum leaves out. So F comes out too small. What must the others do?",
         ),
         Mistake(
             _without_row_0,

@@ -109,8 +109,8 @@ VISIT_SHARES = Question(
         ),
     ),
     ladder=(
-        "For each example collect the probabilities of its visits; np.var gives the variance over them. Which "
-        "examples have none?",
+        "For each example collect the probabilities of its visits; np.var gives the variance over them "
+        "(divided by their number n, not by n - 1). Which examples have none?",
         "Those with two or more visits have the score sqrt(v + v**2 / (n - 1)); the others get the mean of these.",
         "Add the mean of all scores to each score, and divide by the sum of what you get.",
     ),

@@ -49,3 +49,24 @@ def test_equal_progress_keeps_the_policy_uniform_and_units_do_not_count(javascri
     even, first, second = javascript("bandit", [case, plain, double])
     assert np.allclose(even["policies"], 0.25)
     assert np.allclose(first["policies"], second["policies"]) and not np.allclose(first["policies"], 0.25)
+
+
+def test_a_lottery_among_tasks_that_bring_nothing(javascript):
+    # The page's random numbers. All four at 0: most values are 0, both quantiles too, and every reward is 0.
+    # With task 1 at 0.05 the quantiles differ, and the lottery stands above the tasks that bring exactly nothing.
+    rng = np.random.default_rng(1)
+    page = {"u": rng.random(400).round(4).tolist(), "z": rng.standard_normal(400).round(4).tolist()}
+    case = page | {"progress": [0.0] * 4, "spread": 1.0, "lr": 0.05, "epsilon": 0.05, "steps": 200}
+    equal, differ = javascript("bandit", [case, case | {"progress": [0.05, 0.0, 0.0, 0.0]}])
+    assert np.allclose(equal["policies"][-1], 0.25, atol=0.01) and equal["rewards"][-1] == 0
+    first, *nothing, lottery = differ["policies"][-1]
+    assert first > 0.5 and lottery > 2 * max(nothing)
+
+
+def test_the_lottery_stays_ahead_of_nothing_with_other_random_numbers():
+    rng = np.random.default_rng(5)
+    signals = np.tile([0.05, 0.0, 0.0, 0.0], (100, 200, 1))
+    signals[:, :, 3] += rng.standard_normal((100, 200))
+    pi, _ = play(signals, rng.random((100, 200)), 0.05, 0.05)
+    ahead = pi[:, -1, 3] - pi[:, -1, 1:3].mean(1)
+    assert ahead.mean() > 4 * ahead.std() / np.sqrt(len(ahead))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from clkit import desiderata, metrics
+from clkit import desiderata, metrics, widgets
 
 EXAMPLE = [[10, 8, 12], [90, 62, 30], [94, 58, 46], [70, 66, 74]]
 
@@ -59,3 +59,32 @@ def test_numbers_by_hand(javascript):
             "forward_throughout": 46,  # (62 + 30 + 46) / 3
         }
     )
+
+
+@pytest.fixture
+def drawn(chromium):
+    page = chromium.new_page()
+    page.set_content('<div id="root"></div>')
+    page.add_script_tag(content=widgets.javascript("conventions"))
+    values = {"presets": [EXAMPLE], "names": ["the run above"], "value": 0}
+    page.evaluate("values => kit.start('conventions', document.getElementById('root'), values)", values)
+    yield page
+    page.close()
+
+
+@pytest.mark.parametrize(("typed", "used"), [("250", "100"), ("-5", "0"), ("", "70")])
+def test_what_is_no_accuracy_is_said_and_put_right(drawn, typed, used):
+    field, said = drawn.get_by_label("after task 3, task 1"), drawn.get_by_role("status")
+    field.fill(typed)
+    assert f"from 0 to 100. Computed with {used}." in said.text_content()
+    average = drawn.locator("dt", has_text="average accuracy").locator("xpath=../dd").text_content()
+    assert average == f"{(int(used) + 66 + 74) / 3:.1f}"
+    field.press("Tab")
+    assert field.input_value() == used
+    field.fill("50")
+    assert said.text_content() == ""
+
+
+def test_the_ticks_are_whole_tasks(drawn):
+    words = drawn.locator("svg[role=img] text.kit-words").all_text_contents()
+    assert words[:4] == ["0", "1", "2", "3"]

@@ -36,10 +36,12 @@ def test_it_agrees_with_python_on_twenty_random_tables(javascript) -> None:
     cases = [settings(seed) for seed in range(20)]
     for case, found in zip(cases, javascript("frontier", cases), strict=True):
         places = np.arange(len(case["strengths"]))
-        for name, column in case["columns"].items():
-            parts = [column[end] for end in ENDS] if isinstance(column, dict) else [column]
-            expected = [np.interp(case["place"], places, part) for part in parts]
+        for name in ("forgetting", "intransigence", "average accuracy"):
+            expected = [np.interp(case["place"], places, case["columns"][name][end]) for end in ENDS]
             np.testing.assert_allclose(found["row"][name], expected, atol=1e-6)
+        above = places[1:] if case["place"] else places
+        nearest = above[np.abs(above - case["place"]).argmin()]
+        assert found["row"]["kept"] == [case["columns"]["kept"][nearest]]
         forgetting, intransigence = (
             np.array(case["columns"][n]["mean"]) for n in ("forgetting", "intransigence")
         )
@@ -56,23 +58,33 @@ def test_numbers_by_hand(javascript) -> None:
     """Strengths 0, 1, 100; halfway between the last two: 10. Runs (40, 0), (10, 10), (10, 30): the last is beaten.
 
     Costs at price 1/2: 20, 10, 20. At price 0 only intransigence counts: the first. Past the end: the last row.
+    What is kept, 1, 5 and 6, is never interpolated: from just above 0 on it is that of strength 1, at 0 of fine-tuning.
     """
     columns = {
         "forgetting": {"mean": [40, 10, 10], "low": [30, 8, 9], "high": [50, 12, 11]},
         "intransigence": {"mean": [0, 10, 30], "low": [0, 10, 30], "high": [0, 10, 30]},
     }
-    same = {"strengths": [0, 1, 100], "columns": columns}
-    middle, free, beyond = javascript(
+    same = {"strengths": [0, 1, 100], "columns": columns | {"kept": [1, 5, 6]}}
+    middle, free, beyond, little, none = javascript(
         "frontier",
         [
             same | {"place": 1.5, "price": 0.5},
             same | {"place": 0.5, "price": 0},
             same | {"place": 7, "price": 0.5},
+            same | {"place": 0.1, "price": 0.5},
+            same | {"place": 0, "price": 0.5},
         ],
     )
     assert middle["strength"] == pytest.approx(10)
     assert middle["row"]["forgetting"] == pytest.approx([10, 8.5, 11.5])
     assert middle["best"] == 1 and middle["front"] == [True, True, False]
+    assert [found["row"]["kept"] for found in (middle, free, beyond, little, none)] == [
+        [6],
+        [5],
+        [6],
+        [5],
+        [1],
+    ]
     assert free["strength"] == pytest.approx(0.5) and free["best"] == 0
     assert beyond["strength"] == pytest.approx(100) and beyond["row"]["intransigence"] == pytest.approx(
         [30, 30, 30]

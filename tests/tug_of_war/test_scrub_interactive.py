@@ -67,3 +67,15 @@ def test_rows_appear_when_their_task_is_over(javascript):
     assert middle["matrix"][2] is None and middle["forgetting"]["mean"] == pytest.approx(0.3)
     assert end["matrix"][2] == [0.4, 0.8] and end["backward"]["mean"] == pytest.approx(-0.5)
     assert end["average"]["mean"] == pytest.approx(0.6)
+
+
+def test_the_numbers_in_words_have_one_decimal(javascript):
+    """Two replicas, averages 0.5982 and 0.6002 at 20: mean 59.92, half 1 x sd / sqrt(2) = 0.1; task 1 fell by 0.05."""
+    run = [[0.1, 0.2], [0.9, 0.3], [0.85, 0.3464]]
+    other = [[0.1, 0.2], [0.9, 0.3], [0.85, 0.3504]]
+    base = {"curve": [run, other], "updates": [0, 10, 20], "ends": [10, 20], "t": 1}
+    start, end = javascript("scrub", [base | {"at": at} for at in (0, 2)])
+    assert start["words"] == ["none yet"] * 3
+    assert end["words"] == ["59.9 ± 0.1 %", "5.0 ± 0.0", "−5.0 ± 0.0"]
+    kept = base | {"curve": [[[0.1, 0.2], [0.9, 0.3], [0.8997, 0.3]]], "at": 2}
+    assert javascript("scrub", [kept])[0]["words"][2] == "0.0 ± 0.0"  # not minus 0

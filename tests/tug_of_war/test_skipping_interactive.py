@@ -11,7 +11,7 @@ def settings(seed):
     return {
         "residuals": dice.beta(0.3, 1.0, size=int(dice.integers(1, 200))).tolist(),
         "threshold": float(dice.random()),
-        "thresholds": list(THRESHOLDS),
+        "thresholds": [0, *THRESHOLDS],  # 0: plain training
     }
 
 
@@ -21,7 +21,7 @@ def test_it_agrees_with_the_package(javascript):
         skipped, held = skippable(np.array(case["residuals"]), case["threshold"])
         assert found["skipped"] == pytest.approx(skipped, abs=1e-6)
         assert found["held"] == pytest.approx(held, abs=1e-6)
-        nearest = np.abs(np.array(THRESHOLDS) - case["threshold"]).argmin()
+        nearest = np.abs(np.array([0, *THRESHOLDS]) - case["threshold"]).argmin()
         assert found["nearest"] == nearest
 
 
@@ -31,6 +31,13 @@ def test_numbers_by_hand(javascript):
     found = javascript("skipping", [same | {"threshold": t} for t in (0.3, 0, 1)])
     assert [(f["skipped"], pytest.approx(f["held"])) for f in found] == [(0.5, 0.2), (0, 0), (1, 1)]
     assert [f["nearest"] for f in found] == [0, 0, 2]  # halfway between two, the first
+
+
+def test_at_threshold_zero_the_run_is_plain_training(javascript):
+    # 0.004 is nearer to 0, where nothing is skipped, and 0.006 to 0.01.
+    same = {"residuals": [0.1, 0.3], "thresholds": [0, 0.01, 0.02]}
+    found = javascript("skipping", [same | {"threshold": t} for t in (0, 0.004, 0.006, 0.02)])
+    assert [f["nearest"] for f in found] == [0, 0, 1, 2]
 
 
 def test_residuals_of_zero_hold_nothing(javascript):

@@ -12,11 +12,11 @@ from clkit.errors import ClkitError
 from clkit.tug_of_war.tag_trigger import (
     Stimulus,
     Synapses,
-    late_step,
-    trigger_step,
     consolidated,
+    late_step,
     simulate,
     strong,
+    trigger_step,
     weak,
 )
 
