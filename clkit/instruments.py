@@ -1,17 +1,18 @@
 """Instruments: what the losses of the tasks look like from where the weights stand.
 
 They take any `Method` that has started and the stream that it learns. They look at the tasks through
-`stream.audit()`, which no method receives, and change nothing. The loss of a task is the method's own `loss` on
-all its training data, without `penalty` and drop-out; class-incremental, the classes seen so far compete. Its
-gradient g runs over the parameters trainable now, as one vector of P numbers. `run(..., observe=...)` calls them
-along training.
+`stream.audit()`, which no method receives, and change nothing. The loss of a task is the mean of
+`loss(method.predict(x, task), batch)` over all its training data, by default the cross-entropy of its answers,
+without drop-out; class-incremental, the classes seen so far compete. Its gradient g runs over the parameters
+trainable now, as one vector of P numbers; it is 0 where they have no part in the answers (a task with a network
+of its own). `run(..., observe=...)` calls them along training.
 
 R replicas, T tasks, P parameters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -19,23 +20,34 @@ from torch import Tensor
 
 from clkit.errors import ClkitError, counted
 from clkit.examples import Batch
-from clkit.method import Method
+from clkit.method import Method, cross_entropy
 from clkit.streams import Stream
 
 CHUNK = 2048  # examples per forward pass
-Share = tuple[Tensor, Batch]  # weight [R] of a batch in the mean over the task's examples, and the batch
+Loss = Callable[[Tensor, Batch], Tensor]  # scores [R, B, C], batch -> [R]
+Share = tuple[
+    Tensor, Batch, int | None
+]  # weight [R] in the mean over the task's examples, batch, task if told
 
 
-def losses(method: Method, stream: Stream, tasks: Sequence[int] | None = None) -> Tensor:
+def losses(
+    method: Method, stream: Stream, tasks: Sequence[int] | None = None, loss: Loss = cross_entropy
+) -> Tensor:
     """Mean loss [R, T] of each task (or of those named, from 0) on its training data."""
     with torch.no_grad(), _still(method):
-        return torch.stack([_mean_loss(method, batches) for batches in _batches(method, stream, tasks)], 1)
+        return torch.stack(
+            [_mean_loss(method, loss, batches) for batches in _batches(method, stream, tasks)], 1
+        )
 
 
-def gradients(method: Method, stream: Stream, tasks: Sequence[int] | None = None) -> Tensor:
+def gradients(
+    method: Method, stream: Stream, tasks: Sequence[int] | None = None, loss: Loss = cross_entropy
+) -> Tensor:
     """The gradient [R, T, P] of the loss of each task (or of those named, from 0)."""
     with torch.enable_grad(), _still(method):
-        return torch.stack([_gradient(method, batches) for batches in _batches(method, stream, tasks)], 1)
+        return torch.stack(
+            [_gradient(method, loss, batches) for batches in _batches(method, stream, tasks)], 1
+        )
 
 
 def norms(g: Tensor) -> Tensor:
@@ -54,9 +66,11 @@ def efficiency(g: Tensor) -> Tensor:
     return torch.linalg.vector_norm(g.sum(1), dim=-1) / norms(g).sum(1)  # eq: pull-efficiency
 
 
-def interference(method: Method, stream: Stream, tasks: Sequence[int] | None = None) -> Tensor:
+def interference(
+    method: Method, stream: Stream, tasks: Sequence[int] | None = None, loss: Loss = cross_entropy
+) -> Tensor:
     """g_i . g_j [R, T, T]: a step of small size lr on task i lowers the loss of task j by lr times it."""
-    g = gradients(method, stream, tasks)
+    g = gradients(method, stream, tasks, loss)
     return g @ g.mT  # eq: interference-matrix
 
 
@@ -66,6 +80,7 @@ def loss_along(
     direction: Tensor,
     distances: Sequence[float],
     tasks: Sequence[int] | None = None,
+    loss: Loss = cross_entropy,
 ) -> Tensor:
     """Losses [R, E, T] at w + distance * direction / |direction|, direction [R, P] in each replica's own."""
     parameters = method.parameters()
@@ -76,14 +91,16 @@ def loss_along(
         for distance in distances:
             for w, start, step in zip(parameters, before, _apart(unit, parameters), strict=True):
                 w.data.copy_(start + distance * step)
-            rows.append(losses(method, stream, tasks))
+            rows.append(losses(method, stream, tasks, loss))
     finally:
         for w, start in zip(parameters, before, strict=True):
             w.data.copy_(start)
     return torch.stack(rows, 1)
 
 
-def curvature(method: Method, stream: Stream, task: int = 0, iterations: int = 50) -> tuple[Tensor, Tensor]:
+def curvature(
+    method: Method, stream: Stream, task: int = 0, iterations: int = 50, loss: Loss = cross_entropy
+) -> tuple[Tensor, Tensor]:
     """The eigenvalue [R] of largest size of the Hessian of a task's loss, and its eigenvector [R, P].
 
     Power iteration, each product with the Hessian as the gradient of g . v (Pearlmutter 1994). The value is the
@@ -96,14 +113,14 @@ def curvature(method: Method, stream: Stream, task: int = 0, iterations: int = 5
     v, value = _unit(v), torch.zeros(len(v))
     with torch.enable_grad(), _still(method):
         for _ in range(iterations):
-            product = torch.stack([_hessian_product(method, part, v) for part in batches]).sum(0)
+            product = torch.stack([_hessian_product(method, loss, part, v) for part in batches]).sum(0)
             value, v = (v * product).sum(1), _unit(product)  # eq: power-iteration
     return value, v
 
 
-def _hessian_product(method: Method, part: Share, v: Tensor) -> Tensor:
+def _hessian_product(method: Method, loss: Loss, part: Share, v: Tensor) -> Tensor:
     parameters = method.parameters()
-    g = torch.autograd.grad(_shared(method, *part).sum(), parameters, create_graph=True)
+    g = torch.autograd.grad(_shared(method, loss, part).sum(), parameters, create_graph=True)
     inner = (_joined(g) * v).sum()  # gradient of g . v: H v
     return _joined(torch.autograd.grad(inner, parameters, materialize_grads=True))
 
@@ -136,26 +153,28 @@ def _batches(method: Method, stream: Stream, tasks: Sequence[int] | None) -> lis
             # where a replica has no more examples, the weights would be 0 / 0
             weight = torch.where(there[:, None] > 0, weight, torch.ones_like(weight))
             batch = Batch(x, y, weight, rule.outputs(y, newest), torch.full_like(y, -1), y.shape[1])
-            parts.append((there / sizes, batch))
+            parts.append((there / sizes, batch, t if rule.labels_at_test else None))
         made.append(parts)
     return made
 
 
-def _shared(method: Method, share: Tensor, batch: Batch) -> Tensor:
-    return share * method.loss(batch)
+def _shared(method: Method, loss: Loss, part: Share) -> Tensor:
+    share, batch, task = part
+    return share * loss(method.predict(batch.x, task), batch)
 
 
-def _mean_loss(method: Method, batches: list[Share]) -> Tensor:
-    return torch.stack([_shared(method, share, batch) for share, batch in batches]).sum(0)
+def _mean_loss(method: Method, loss: Loss, batches: list[Share]) -> Tensor:
+    return torch.stack([_shared(method, loss, part) for part in batches]).sum(0)
 
 
-def _gradient(method: Method, batches: list[Share]) -> Tensor:
-    parameters = method.parameters()
-    each = [
-        torch.autograd.grad(_shared(method, share, batch).sum(), parameters, materialize_grads=True)
-        for share, batch in batches
-    ]
-    return torch.stack([_joined(g) for g in each]).sum(0)
+def _gradient(method: Method, loss: Loss, batches: list[Share]) -> Tensor:
+    parameters, found = method.parameters(), list[Tensor]()
+    for part in batches:
+        total = _shared(method, loss, part).sum()
+        if not total.requires_grad:  # answers of a frozen network: nothing trainable has a part in them
+            return _joined([torch.zeros_like(w) for w in parameters])
+        found.append(_joined(torch.autograd.grad(total, parameters, materialize_grads=True)))
+    return torch.stack(found).sum(0)
 
 
 def _joined(tensors: Sequence[Tensor]) -> Tensor:

@@ -6,15 +6,17 @@ chunks or replicas differ in size, padding counted as examples, weights moved an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
 
-from clkit import instruments
+from clkit import catalogue, instruments
+from clkit.contract import SMALL, small_stream
+from clkit.controls import Independent
 from clkit.errors import ClkitError
+from clkit.examples import Batch
 from clkit.layers import Dropout
 from clkit.loop import run
 from clkit.memory.replay import Replay
@@ -27,21 +29,19 @@ DOUBLE = {"dtype": torch.float64, "progress": False}
 LINEAR = Training(updates=(2, 2), batch=4, network=Mlp(hidden=()))
 
 
-class Squares(Method):
+def squares(scores, batch):
     """1/2 (w.x + b - y)^2 with the first output of a linear network: a bowl, its curvature the mean of x x'."""
+    return weighted_mean(0.5 * (scores[..., 0] - batch.y).square(), batch.weight)
 
-    listed: ClassVar[bool] = False
 
-    def loss(self, batch):
-        away = self.net(batch.x)[..., 0] - batch.y
-        return weighted_mean(0.5 * away.square(), batch.weight)
+LEAST = {"loss": squares}
 
 
 def started(seed=0, n=7):
-    """A `Squares` on two tasks of n examples with three features, and the arrays of the tasks."""
+    """A linear network on two tasks of n examples with three features, and the arrays of the tasks."""
     chance = np.random.default_rng(seed)
     arrays = [(chance.normal(size=(n, 3)).astype(np.float32), np.arange(n) % 2) for _ in range(2)]
-    stream, method = from_arrays(arrays, arrays, arrays), Squares()
+    stream, method = from_arrays(arrays, arrays, arrays), Method()
     run(method, stream, LINEAR, seeds=(0, 1), **DOUBLE)
     weight, bias = method.parameters()
     w = torch.cat([weight[..., 0], bias.flatten(1)[:, :1]], 1).detach().numpy()  # [R, 4]
@@ -57,25 +57,25 @@ def full(g):
 def test_gradient_and_loss_of_least_squares():
     """L = 1/2 mean (Xw - y)^2, g = X' (Xw - y) / n, for each replica and task; the second output has none."""
     method, stream, w, x, y = started()
-    g = instruments.gradients(method, stream)
+    g = instruments.gradients(method, stream, **LEAST)
     assert g.shape == (2, 2, 8) and not g[..., [1, 3, 5, 7]].any()
     for r in range(2):
         for t in range(2):
             away = x[t] @ w[r] - y[t]
             np.testing.assert_allclose(full(g)[r, t], x[t].T @ away / 7, rtol=1e-6)
             np.testing.assert_allclose(
-                instruments.losses(method, stream)[r, t], 0.5 * (away**2).mean(), rtol=1e-6
+                instruments.losses(method, stream, **LEAST)[r, t], 0.5 * (away**2).mean(), rtol=1e-6
             )
-    assert torch.equal(instruments.gradients(method, stream, tasks=[1])[:, 0], g[:, 1])
+    assert torch.equal(instruments.gradients(method, stream, tasks=[1], **LEAST)[:, 0], g[:, 1])
 
 
 def test_chunks_are_weighted_by_their_examples(monkeypatch):
     """Seven examples in chunks of three, three and one: the mean of the chunk means would differ."""
     method, stream, *_ = started()
-    whole = instruments.gradients(method, stream), instruments.curvature(method, stream)[0]
+    whole = instruments.gradients(method, stream, **LEAST), instruments.curvature(method, stream, **LEAST)[0]
     monkeypatch.setattr(instruments, "CHUNK", 3)
-    torch.testing.assert_close(instruments.gradients(method, stream), whole[0])
-    torch.testing.assert_close(instruments.curvature(method, stream)[0], whole[1])
+    torch.testing.assert_close(instruments.gradients(method, stream, **LEAST), whole[0])
+    torch.testing.assert_close(instruments.curvature(method, stream, **LEAST)[0], whole[1])
 
 
 def test_norms_cosines_and_efficiency_by_hand():
@@ -91,11 +91,14 @@ def test_norms_cosines_and_efficiency_by_hand():
 def test_interference_foretells_what_a_step_does_to_the_other_tasks():
     """eq: interference-matrix. L_j(w - lr g_i) - L_j(w) = -lr g_i.g_j to first order, for each pair of tasks."""
     method, stream, *_ = started()
-    matrix, g = instruments.interference(method, stream), instruments.gradients(method, stream)
+    matrix, g = (
+        instruments.interference(method, stream, **LEAST),
+        instruments.gradients(method, stream, **LEAST),
+    )
     torch.testing.assert_close(matrix, matrix.mT)
     for i in range(2):
         size = instruments.norms(g)[:, i]
-        line = instruments.loss_along(method, stream, g[:, i], [-1e-5, 1e-5])
+        line = instruments.loss_along(method, stream, g[:, i], [-1e-5, 1e-5], **LEAST)
         slope = (line[:, 1] - line[:, 0]) / 2e-5  # per unit of length, along g_i
         torch.testing.assert_close(slope, matrix[:, i] / size[:, None], rtol=1e-6, atol=1e-9)
 
@@ -106,9 +109,12 @@ def test_loss_along_a_line_is_the_parabola_and_the_weights_are_put_back():
     before = [p.detach().clone() for p in method.parameters()]
     direction = torch.ones(2, 8, dtype=torch.float64)
     distances = [-2.0, 0.0, 0.5, 3.0]
-    line = instruments.loss_along(method, stream, direction, distances)
+    line = instruments.loss_along(method, stream, direction, distances, **LEAST)
     u = np.ones(4) / np.sqrt(8)
-    g, start = full(instruments.gradients(method, stream)), instruments.losses(method, stream)
+    g, start = (
+        full(instruments.gradients(method, stream, **LEAST)),
+        instruments.losses(method, stream, **LEAST),
+    )
     for t in range(2):
         bend = u @ (x[t].T @ x[t] / 7) @ u
         for e, s in enumerate(distances):
@@ -131,7 +137,7 @@ def test_curvature_of_least_squares_is_the_largest_eigenvalue():
     method, stream, _, x, _ = started()
     for t in range(2):
         values, vectors = np.linalg.eigh(x[t].T @ x[t] / 7)
-        found, v = instruments.curvature(method, stream, t, iterations=200)
+        found, v = instruments.curvature(method, stream, t, iterations=200, **LEAST)
         np.testing.assert_allclose(found, values[-1], rtol=1e-6)
         np.testing.assert_allclose(np.abs(full(v) @ vectors[:, -1]), 1, rtol=1e-5)
 
@@ -198,7 +204,7 @@ def test_observing_changes_nothing(make):
 
     def look(method, updates):
         g = instruments.gradients(method, stream)
-        instruments.loss_along(method, stream, g.sum(1), [0.1])
+        instruments.loss_along(method, stream, torch.ones_like(g[:, 0]), [0.1])
         instruments.curvature(method, stream, iterations=2)
         seen.append((updates, g.isfinite().all().item()))
 
@@ -223,3 +229,42 @@ def test_refuses_what_has_no_meaning(look, match):
     method, stream, *_ = started()
     with pytest.raises(ClkitError, match=match):
         look(method, stream)
+
+
+LEARNERS = [name for name, cls in catalogue.methods().items() if issubclass(cls, Method)]
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_every_method_of_the_catalogue_can_be_looked_at_and_is_left_as_it_was(name):
+    """Before, while and after it learns; the loss is that of its answers, whatever network gives them."""
+    cls = catalogue.methods()[name]
+    given, seen = small_stream(cls), []
+
+    def look(method, updates):
+        g = instruments.gradients(method, given)
+        seen.append(bool(g.isfinite().all()))
+
+    plain, watched = cls(), cls()
+    training = replace(SMALL, every=2)
+    run(plain, given, training, seeds=(0, 1), progress=False)
+    run(watched, given, training, seeds=(0, 1), progress=False, observe=look)
+    assert seen and all(seen)
+    rule = given.rule()
+    for t, data in enumerate(given.tasks(plain.draws)):
+        x, y, valid = next(data.train.chunks(10**6))
+        task = t if rule.labels_at_test else None
+        with torch.no_grad():
+            a, b = (method.predict(x, task) for method in (plain, watched))
+            outputs = rule.outputs(y, (given.tried or given.length) - 1)
+            batch = Batch(x, y, valid.float(), outputs, y, y.shape[1])
+            assert torch.equal(a, b)
+            torch.testing.assert_close(instruments.losses(watched, given)[:, t], cross_entropy(a, batch))
+
+
+def test_a_task_with_a_network_of_its_own_has_the_loss_of_that_network_and_no_gradient():
+    """Independent networks: once task 1 is over nothing trainable has a part in its answers, and it is known."""
+    stream, method = Rotated(scenario="task", limit=(200, 200), length=2), Independent()
+    run(method, stream, Training(updates=(150, 20)), seeds=(0,), progress=False)
+    assert instruments.losses(method, stream)[0, 0] < 0.5
+    g = instruments.gradients(method, stream)
+    assert not g[:, 0].any() and g[:, 1].any()

@@ -40,7 +40,7 @@ def summed(gradients: Tensor, order: Tensor) -> Tensor:
 
 
 def rescaled(gradients: Tensor, order: Tensor) -> Tensor:
-    """Ablation: the direction of the sum, as long as the surgery's result (among conflicts the longer one)."""
+    """Ablation: the direction of the sum, as long as the surgery's result."""
     total, length = gradients.sum(1), torch.linalg.vector_norm(surgery(gradients, order), dim=1)
     before = torch.linalg.vector_norm(total, dim=1).clamp(min=torch.finfo(total.dtype).tiny)
     return (length / before)[:, None] * total
@@ -52,14 +52,15 @@ class PCGrad(Method):
 
     d = sum_i h_i, where h_i starts as g_i, the part that task i has in the gradient, and meets the others j in
     random order: h_i <- h_i - (h_i.g_j / g_j.g_j) g_j where h_i.g_j < 0. Of two tasks neither then loses, to
-    first order; of three or more, one still may. Where gradients conflict, d is longer than their sum: compare
-    with `rescaled`.
+    first order; of three or more, one still may. d also has another length than the sum, and so takes another
+    step: compare with `rescaled`.
 
     Reference: Yu et al. (2020), algorithm 1.
     Needs: past data, task boundaries, task labels in training.
     Keeps: 4 P + all training data so far (bytes of x as stored, 8 for each label) + 8 for each task.
     Departs: g_i is the share of task i in the gradient of the mean over one shuffled batch, not a batch of its
-        own, so that the sum is joint training's; the projections do not depend on the lengths.
+        own, so that the sum is joint training's; the projections do not depend on the lengths. With drop-out
+        each share has a mask of its own.
     """
 
     surgery: Surgery = surgery  # what becomes of the gradients
