@@ -33,7 +33,7 @@ def amount(part: dict[str, float | None], unit: str) -> str:
     words = unit.split(", ")
     if words[-1] in ("fraction", "average accuracy"):
         return tables.percent(of(part), "\u00a0points")
-    return tables.with_interval(of(part), "\u00a0" + words[-1].split(" ")[0])
+    return tables.with_interval(of(part), " " + words[-1].split(" ")[0])  # a long word may go on a new line
 
 
 def result(id: str) -> dict[str, Any]:
