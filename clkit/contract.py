@@ -144,7 +144,10 @@ def check_labels(cls: type[Method]) -> None:
 
 
 def check_bytes(cls: type[Method]) -> None:
-    """4. bytes_kept is what it holds between tasks, per replica; examples are held only where that is declared."""
+    """4. bytes_kept is what it holds between tasks, per replica; examples are held only where that is declared.
+
+    Where they are, some are met in training: `interactions`.
+    """
     method, given = cls(), small_stream(cls)
     record = run(method, given, SMALL, seeds=SEEDS, progress=False)
     kept, examples = record.bytes_kept[-1], record.bytes_examples[-1]
@@ -154,6 +157,12 @@ def check_bytes(cls: type[Method]) -> None:
     _demand(network <= kept, f"{cls.name}: bytes_kept leaves out the network.")
     _demand(held <= kept, f"{cls.name}: holds {held} bytes, bytes_kept says {kept}.")
     _demand(examples <= kept - network, f"{cls.name}: bytes_examples exceeds what is kept.")
+    looks_back, met = bool({"stored examples", "past data"} & cls.needs), record.interactions[1:]
+    _demand(
+        all(bool(n) == looks_back for n in met),
+        f"{cls.name}: met {met} past or stored examples, but needs {sorted(cls.needs)}; add to `rehearsed` where "
+        "the gradient of stored examples is taken.",
+    )
     if "past data" in cls.needs:
         return  # what the stream holds open for it is counted, not held
     _demand(kept <= held + COUNTERS, f"{cls.name}: bytes_kept says {kept}, it holds {held} bytes.")

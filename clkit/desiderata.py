@@ -30,6 +30,7 @@ def desiderata(
     accuracy: ArrayLike,
     *,
     needs: Collection[str],  # what the method declares
+    interactions: ArrayLike,  # [T] past or stored examples met in the updates of each task
     bytes_kept: ArrayLike,  # [T] of all that persists after each task
     bytes_examples: ArrayLike,  # [T] of these, stored examples
     bytes_data: ArrayLike,  # [T] of all training data up to each task
@@ -39,19 +40,25 @@ def desiderata(
     joint: ArrayLike | None = None,  # accuracy [R, T+1, T] of a joint run with the same seeds
     curve: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,  # updates [E], values [R, E, T], ends [T]
     beta: int | None = None,  # updates per task in the learning curve area; None leaves it out
+    relearned: tuple[ArrayLike, ArrayLike] | None = None,  # updates [R] to regain a task; of a fresh network
+    moved: ArrayLike | None = None,  # accuracy [R, T+1, T] of a run whose boundaries are told at wrong times
 ) -> list[dict[str, object]]:
     """The table of one run: rows {number, desideratum, metric, mean, low, high, unit}.
 
     None where not measured; what all replicas share (bytes, operations, flags) has no low and high.
     """
-    for amounts in (bytes_kept, bytes_examples, bytes_data, flops, flops_plain):
+    for amounts in (interactions, bytes_kept, bytes_examples, bytes_data, flops, flops_plain):
         same_shape("a row of bytes or operations", amounts, matrix_of(accuracy)[0, 0])
     model = np.asarray(bytes_kept) - np.asarray(bytes_examples)
     per_step = amounts_of("flops", flops) / amounts_of("flops_plain", flops_plain)
     none: ArrayLike = [np.nan]
     area = none if curve is None or beta is None else metrics.learning_curve_area(*curve, beta)
+    again, fresh = (none, none) if relearned is None else relearned
+    gap = none if moved is None else metrics.boundary_jitter_gap(accuracy, moved)
+    met = amounts_of("interactions", interactions, zero=True).sum()
     rows: list[tuple[int, str, ArrayLike, str]] = [
         (1, "stored-data saving", [metrics.stored_data_saving(bytes_examples, bytes_data)], "fraction"),
+        (1, "interaction count", [met], "examples"),
         (2, "model-size efficiency", [metrics.model_size_efficiency(model)], "fraction"),
         (2, "growth of bytes kept", [metrics.growth_exponent(bytes_kept)], "exponent"),
         (2, "computational efficiency", [metrics.computational_efficiency(flops, flops_plain)], "fraction"),
@@ -66,6 +73,8 @@ def desiderata(
             "fraction",
         ),
         (4, "learning curve area", area, "fraction"),
+        (4, "recovery time", again, "updates"),
+        (4, "savings", none if relearned is None else metrics.savings(again, fresh), "fraction"),
         (5, "learned accuracy", metrics.learned(accuracy), "fraction"),
         (5, "intransigence", none if joint is None else metrics.intransigence(accuracy, joint), "fraction"),
         (
@@ -75,6 +84,7 @@ def desiderata(
             "fraction",
         ),
         (6, "backward transfer", metrics.backward_transfer(accuracy), "fraction"),
+        (7, "boundary-jitter gap", gap, "fraction"),
         *((7, f"needs {need}", [float(need in needs)], "flag") for need in TASK_NEEDS),
     ]
     return [

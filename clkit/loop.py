@@ -183,6 +183,8 @@ def _learn(
     shield = [(p, mask, p.detach().clone()) for p, mask in method.protected()]
     examples = train + joined
     order = method.draws.shuffles("order", examples.sizes, updates * training.batch, t)
+    own, rehearsed = torch.tensor(train.sizes, device=order.device)[:, None], method.rehearsed
+    joined_met = int((order >= own).sum(1).max())
     for u, batch in enumerate(examples.batches(order, training.batch, rule, t)):
         # Where boundaries are hidden, progress runs through the whole stream: it must not tell them.
         progress = u / updates if stream.boundaries else (sum(record.updates) + u) / bar.total
@@ -205,6 +207,7 @@ def _learn(
             flops += _counted(method, lambda: method.end_task(task))[1]
         updates += len(extra)
     train.closed = validation.closed = True
+    record.interactions.append(joined_met + (method.rehearsed - rehearsed if t else 0))
     record.updates.append(updates)
     record.flops.append(flops)
     record.bytes_kept.append(method.bytes_kept())

@@ -76,6 +76,9 @@ class Method:
         self.competing = scenario.competing(0)  # the outputs that may answer now; set by the runner
         self.lr = 0.0  # set by the runner before every step
         self.progress = 0.0  # how far the task is, 0..1; set by the runner before every step
+        self.rehearsed = (
+            0  # stored examples whose gradient was taken so far; a method with a memory counts them
+        )
 
     def begin_task(self, task: Task) -> Examples | None:
         """What must be ready, and which kept examples join this task's training set?"""
@@ -272,6 +275,10 @@ class Both(Method):
             names = f"{self.first.name} and {self.second.name}"
             raise ClkitError(f"{names} cannot share a network, as one of them takes a new one: pick one.")
         return joined[0] + joined[1] if joined[0] is not None else joined[1]
+
+    @property
+    def rehearsed(self) -> int:  # type: ignore[override]
+        return self.first.rehearsed + self.second.rehearsed
 
     def _tell(self) -> None:
         for method in (self.first, self.second):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -255,11 +256,12 @@ def _picture(draw: Draw, theme: Theme, size: tuple[float, float]) -> str:
         canvas = Canvas(figsize=size, layout="constrained")
         draw(canvas.subplots(), theme)
         stream = StringIO()
-        canvas.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    text = re.sub(r'(?<= [dxy]=")[^"]+', lambda path: _short(path[0]), stream.getvalue())  # half the bytes
-    source = base64.b64encode(text.encode()).decode()
+        canvas.savefig(stream, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    drawing = stream.getvalue().partition("<svg")
+    text = re.sub(r'(?<= [dxy]=")[^"]+', lambda path: _short(path[0]), "".join(drawing[1:]))  # half the bytes
+    source = quote(re.sub(r"\s+", " ", text).replace('"', "'"), safe=" /:;,=()'")
     place = 'class="only-light"' if theme is LIGHT else 'class="only-dark dark-light" style="display:none"'
-    return f'<img {place} alt="" src="data:image/svg+xml;base64,{source}">'  # the panels have the text
+    return f'<img {place} alt="" src="data:image/svg+xml,{source}">'  # the panels have the text
 
 
 def _short(path: str) -> str:

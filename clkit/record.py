@@ -15,9 +15,16 @@ import pandas as pd
 from clkit.errors import ClkitError
 from clkit.files import write_text
 
-SCHEMA = 1
+SCHEMA = 2
 ARRAYS = ("accuracy", "curve", "by_step")  # fields of Record with the replicas in front
-COSTS = ("bytes_kept", "bytes_examples", "bytes_data", "flops", "flops_plain")  # of the largest replica
+COSTS = (
+    "interactions",
+    "bytes_kept",
+    "bytes_examples",
+    "bytes_data",
+    "flops",
+    "flops_plain",
+)  # of the largest replica
 
 
 def versions() -> dict[str, str]:
@@ -43,6 +50,7 @@ class Record:
     metric: str = "accuracy"  # of by_step
     by_step: np.ndarray | None = None  # [R, K+1] after 0..K inner steps, episodic learners only
     updates: list[int] = field(default_factory=list)
+    interactions: list[int] = field(default_factory=list)  # past or stored examples met in updates of a task
     bytes_kept: list[int] = field(default_factory=list)  # per replica, after each task, network included
     bytes_examples: list[int] = field(default_factory=list)  # of these, stored examples
     bytes_data: list[int] = field(default_factory=list)  # training data seen so far

@@ -57,6 +57,7 @@ def run_json(record: Record) -> dict[str, Any]:
         "metric": record.metric,
         "by_step": None if steps is None else {end: [step[end] for step in steps] for end in NONE},
         "bytes_kept": record.bytes_kept[-1],
+        "interactions": sum(record.interactions),
         "seconds": round(record.seconds, 3),
         "versions": record.versions,
         "schema": record.schema,
@@ -122,6 +123,8 @@ def run_text(record: Record) -> str:
     lines += [f"{'bytes kept':18} {record.bytes_kept[-1]:,}"]
     if record.bytes_examples:
         lines += [f"{'of it, examples':18} {record.bytes_examples[-1]:,}"]
+    if any(record.interactions):
+        lines += [f"{'interactions':18} {sum(record.interactions):,} past or stored examples met"]
     lines += [f"{'operations':18} {sum(record.flops) / sum(record.flops_plain):.2f} times plain training"]
     return "\n".join(lines)
 

@@ -13,14 +13,14 @@ import pytest
 from clkit import catalogue, cli
 from clkit.method import VERBS
 from clkit.metrics import average_accuracy, interval
-from clkit.record import Record
+from clkit.record import SCHEMA, Record
 
 FAST = ["--updates", "12,12,12,12,12", "--hidden", "8"]
 ENDS = {"mean", "low", "high"}
 MEASURES = ["average_accuracy", "learned", "forgetting", "backward_transfer", "forward_transfer"]
 RUN = {
-    "method", "stream", "scenario", "settings", "accuracy", *MEASURES, "metric", "by_step", "bytes_kept", "seconds",
-    "versions", "schema",
+    "method", "stream", "scenario", "settings", "accuracy", *MEASURES, "metric", "by_step", "bytes_kept",
+    "interactions", "seconds", "versions", "schema",
 }  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def test_run_json_has_the_promised_shape_and_numbers(capsys, tmp_path: Path) -> 
     assert found["scenario"] == "domain" and found["metric"] == "accuracy" and found["by_step"] is None
     assert found["settings"]["method"]["strength"] > 0 and found["settings"]["seeds"] == [0, 1, 2]
     assert found["bytes_kept"] == record.bytes_kept[-1] > 0
-    assert found["versions"]["torch"] and found["schema"] == 1 and found["seconds"] > 0
+    assert found["versions"]["torch"] and found["schema"] == SCHEMA and found["seconds"] > 0
 
 
 def test_one_replica_has_no_interval(capsys) -> None:

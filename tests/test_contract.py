@@ -15,6 +15,7 @@ from clkit import catalogue, contract
 from clkit.contract import ContractError, check_method
 from clkit.examples import Batch, Task
 from clkit.learner import Learner
+from clkit.memory.replay import Replay
 from clkit.meta.maml import MAML
 from clkit.method import Method, stored_bytes, weighted_mean
 
@@ -156,6 +157,13 @@ class Overstates(Cheat):
         return 10 * super().bytes_kept()
 
 
+class RehearsesInSilence(Replay):
+    def widen(self, batch: Batch) -> Batch:
+        wider = super().widen(batch)
+        self.rehearsed = 0
+        return wider
+
+
 class HidesItsBoundaries(Cheat):
     needs = frozenset()
 
@@ -201,7 +209,7 @@ CHEATS = {
     contract.check_seeds: [GlobalGenerator, MixesReplicas, CountsReplicas],
     contract.check_closed_data: [KeepsAView],
     contract.check_labels: [UsesLabels],
-    contract.check_bytes: [HidesBytes, HidesArrays, KeepsExamplesInSilence, Overstates],
+    contract.check_bytes: [HidesBytes, HidesArrays, KeepsExamplesInSilence, Overstates, RehearsesInSilence],
     contract.check_needs: [HidesItsBoundaries],
     contract.check_meta_device: [ReadsBack, MixesDevices],
     contract.check_unseen: [PredictChanges, GuessesTheTask],

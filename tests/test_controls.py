@@ -139,6 +139,17 @@ def test_joint_keeps_all_training_data():
     assert record.bytes_examples == record.bytes_data == [task, 2 * task, 3 * task]
 
 
+def test_joint_meets_past_examples_in_their_share():
+    """25 examples per task, 50 drawn of the 50 of both tasks, each once: 25 are of task 1, for every replica."""
+    record = run(
+        Joint(), small_stream(tasks=2), Training(batch=5, updates=(10, 10)), seeds=(0, 1), progress=False
+    )
+    assert record.interactions == [0, 25]
+    assert run(
+        Method(), small_stream(tasks=2), replace(QUICK, updates=(10, 10)), seeds=(0,), progress=False
+    ).interactions == [0, 0]
+
+
 def test_independent_neither_forgets_nor_transfers():
     accuracy = trained(Independent(), small_stream("task"), replace(QUICK, updates=(60,) * 3)).accuracy
     for j in range(3):

@@ -323,6 +323,7 @@ GROWTH = {
     "bytes_kept": [100, 220, 340],  # models of 100, 200, 300 bytes and 0, 20, 40 bytes of examples
     "bytes_examples": [0, 20, 40],
     "bytes_data": [100, 200, 400],
+    "interactions": [0, 30, 64],
     "flops": [10, 40, 120],
     "flops_plain": [10, 20, 40],
 }
@@ -337,6 +338,7 @@ def test_the_table_of_desiderata():
     means = {name: row["mean"] for name, row in rows(needs={"task boundaries", "stored examples"}).items()}
     assert means == {
         "stored-data saving": pytest.approx(0.95),  # 1 - 20 / 400
+        "interaction count": 94.0,
         "model-size efficiency": pytest.approx(11 / 18),  # (1 + 1/2 + 1/3) / 3, without the examples
         "growth of bytes kept": pytest.approx(metrics.growth_exponent([100, 220, 340])),
         "computational efficiency": pytest.approx(11 / 18),  # 1, 1/2, 1/3
@@ -346,10 +348,13 @@ def test_the_table_of_desiderata():
         "minimum accuracy": None,
         "worst-case accuracy": None,
         "learning curve area": None,
+        "recovery time": None,
+        "savings": None,
         "learned accuracy": pytest.approx(0.8),
         "intransigence": None,
         "forward transfer": pytest.approx(0.2),
         "backward transfer": pytest.approx(-0.15),
+        "boundary-jitter gap": None,
         "needs task boundaries": 1.0,
         "needs task labels in training": 0.0,
         "needs task labels at test": 0.0,
@@ -379,6 +384,13 @@ def test_the_table_takes_a_curve_a_joint_run_and_the_scenario():
     assert found["learning curve area"]["mean"] == pytest.approx(0.15)
     assert found["intransigence"]["mean"] == pytest.approx(0.05)  # (0 + 0.1) / 2
     assert found["forward transfer"]["mean"] is None
+
+
+def test_the_table_takes_what_needs_further_runs():
+    """Regained after 30 of 120 updates: 3/4 saved; with boundaries told at wrong times 0.7 becomes 0.35."""
+    found = rows(relearned=([30.0], [120.0]), moved=A / 2)
+    assert found["recovery time"]["mean"] == 30 and found["savings"]["mean"] == pytest.approx(0.75)
+    assert found["boundary-jitter gap"]["mean"] == pytest.approx(0.35)
 
 
 def test_the_table_of_one_task():

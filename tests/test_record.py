@@ -85,7 +85,7 @@ def test_load_refuses_another_schema(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "[]", '"text"', '{"schema": 1}', '{"method": "l2"}', "null"],
+    ["", "{", "[]", '"text"', f'{{"schema": {SCHEMA}}}', '{"method": "l2"}', "null"],
 )
 def test_load_refuses_what_is_no_record(tmp_path, content):
     path = tmp_path / "broken.json"

@@ -87,6 +87,7 @@ class AGEM(Method):
         stored = self.memory[1].shape[1]
         rows = self.picks(self.drawn, stored).topk(min(self.batch, stored), dim=1).indices
         self.drawn += stored
+        self.rehearsed += rows.shape[1]
         replica = torch.arange(len(rows), device=rows.device)[:, None]
         x, y = (kept[replica, rows] for kept in self.memory)
         outputs = self.scenario.rehearsed_outputs(y, batch.outputs)

@@ -56,6 +56,7 @@ class Replay(Method):
         if not self.memory.filled:
             return batch
         x, y = self.memory.sample(self.batch)
+        self.rehearsed += y.shape[1]
         outputs = self.scenario.rehearsed_outputs(y, batch.outputs)
         return replace(
             batch,

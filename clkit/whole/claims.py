@@ -102,6 +102,7 @@ def full_table(record: Record, joint: Record) -> list[dict[str, object]]:
     return desiderata(
         record.matrix,
         needs=record.needs,
+        interactions=record.interactions,
         bytes_kept=record.bytes_kept,
         bytes_examples=record.bytes_examples,
         bytes_data=record.bytes_data,

@@ -192,6 +192,7 @@ def test_keeps_what_it_stores():
     record = run(AGEM(per_task=5), Rotated(limit=(40,) * 3, length=3), SMALL, seeds=(0, 1), progress=False)
     assert record.bytes_examples == [5 * 264, 10 * 264, 15 * 264]
     assert record.bytes_kept == [4 * 1210 + b for b in record.bytes_examples]
+    assert record.interactions == [0, 5 * record.updates[1], 10 * record.updates[2]]
 
 
 @pytest.mark.parametrize("settings, match", [({"per_task": -1}, "per_task"), ({"batch": 0}, "batch")])

@@ -128,6 +128,8 @@ def test_bytes():
     record = run(Replay(capacity=20), Rotated(length=2, limit=(40, 40)), SMALL, replicas=3, progress=False)
     assert record.bytes_examples == [21 * 264] * 2
     assert record.bytes_kept == [4 * 610 + 21 * 264] * 2
+    # from the second task on: 20 stored examples in every update, fewer than the batch of 32 asks for
+    assert record.interactions == [0, 20 * record.updates[1]]
 
 
 @pytest.mark.parametrize("settings", [{"capacity": -1}, {"batch": 0}])
