@@ -56,9 +56,48 @@ class Bowl:
         curvature = turn @ self.curvature @ turn.T  # eq: bowl-turned
         return Bowl((curvature + curvature.T) / 2, self.minimum)
 
+    def stretched(self, power: float) -> Bowl:
+        """The same axes and product of curvatures, the ratio of any two raised to `power`: 0 is round, 1 as it is."""
+        sizes, axes = np.linalg.eigh(self.curvature)
+        middle = np.exp(np.log(sizes).mean())
+        curvature = axes @ np.diag(middle * (sizes / middle) ** power) @ axes.T  # eq: bowl-stretched
+        return Bowl((curvature + curvature.T) / 2, self.minimum)
+
     def largest_lr(self) -> float:
         """The step size from which on gradient descent no longer comes to rest."""
         return float(2 / np.linalg.eigvalsh(self.curvature)[-1])  # eq: bowl-largest-lr
+
+
+@dataclass(frozen=True, eq=False)
+class Wells:
+    """A loss with several valleys, L(w) = 1/2 rho |w|^2 - sum_j a_j exp(-|w - c_j|^2 / 2 s^2): wells in a wide bowl."""
+
+    centres: Array  # c [J, P]
+    depths: Array  # a [J], each > 0
+    width: float  # s
+    slope: float  # rho, curvature of the wide bowl about zero
+
+    def __post_init__(self) -> None:
+        positive("width", self.width)
+        positive("slope", self.slope)
+        if self.centres.ndim != 2 or self.depths.shape != self.centres.shape[:1] or (self.depths <= 0).any():
+            raise ClkitError(
+                "centres must be [wells, weights], and depths one number above zero for each well."
+            )
+
+    def loss(self, w: Array) -> Array:
+        """L at weights [..., P]."""
+        return self.slope / 2 * np.square(w).sum(-1) - self._shares(w)[0].sum(-1)  # eq: wells-loss
+
+    def gradient(self, w: Array) -> Array:
+        """rho w + sum_j a_j exp(-|w - c_j|^2 / 2 s^2) (w - c_j) / s^2 at weights [..., P]."""
+        shares, away = self._shares(w)
+        return self.slope * w + (shares[..., None] * away).sum(-2) / self.width**2  # eq: wells-gradient
+
+    def _shares(self, w: Array) -> tuple[Array, Array]:
+        """Depth of each well [..., J] as felt at w, and w - c_j [..., J, P]."""
+        away = w[..., None, :] - self.centres
+        return self.depths * np.exp(-np.square(away).sum(-1) / (2 * self.width**2)), away
 
 
 def total(*bowls: Bowl) -> Bowl:

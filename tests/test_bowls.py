@@ -18,7 +18,7 @@ from clkit.bowls import (
 )
 from clkit.errors import ClkitError
 from clkit.gradient.agem import project as trained
-from clkit.gradient.pcgrad import surgery as operated
+from clkit.gradient.pcgrad import projected
 
 OLD = Bowl(np.array([[3.0, 0.8], [0.8, 1.0]]), np.array([-1.2, 0.6]))
 NEW = Bowl(np.array([[1.0, -0.6], [-0.6, 2.5]]), np.array([1.0, -0.9]))
@@ -203,7 +203,7 @@ def test_after_surgery_a_step_opposes_no_task():
 def test_the_surgery_is_the_one_that_trains_networks():
     chance = np.random.default_rng(0)
     g, order = chance.normal(size=(100, 2, 5)), torch.arange(2).expand(100, 2, 2)
-    operation = operated(torch.tensor(g), order).numpy()
+    operation = projected(torch.tensor(g), order).sum(1).numpy()
     assert surgery(g[:, 0], g[:, 1]) == pytest.approx(operation)
     assert 20 < (abs(operation - g.sum(1)) > 1e-9).any(1).sum() < 80  # both cases occur
 
@@ -298,3 +298,22 @@ def test_a_step_size_or_strength_that_is_none_is_refused():
         visit((OLD, NEW), [[0]], START, -0.1)
     with pytest.raises(ClkitError, match="strength must be"):
         spring(OLD.curvature, START, -1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_one_spring_for_all_old_tasks_is_joint_training_and_a_spring_for_each_is_not(seed):
+    """Huszar (2018): four bowls of four weights, each trained to its lowest point with the springs so far."""
+    tasks = [some_bowl(seed + 1000 * t, 4) for t in range(4)]
+    joint, one, each = (
+        total(*tasks).minimum,
+        tasks[0],
+        [tasks[0]],
+    )  # of the first task both are the bowl itself
+    for new in tasks[1:]:
+        reached = total(new, one)
+        one = spring(reached.curvature, reached.minimum)  # the summed curvature, fastened at the last optimum
+        apart = total(new, *each).minimum
+        each.append(spring(new.curvature, apart))  # its own curvature, fastened where its training ended
+    assert one.minimum == pytest.approx(joint, abs=1e-12)
+    best, separate, none = (sum(task.loss(w) for task in tasks) for w in (joint, apart, tasks[-1].minimum))
+    assert best + 0.01 < separate < none

@@ -3,7 +3,7 @@
 // and what is left of both.
 kit.interactive("bowls", {
   // task: L(w) = (w - m)' A (w - m) / 2, A its curvature, m its minimum; s.steps for each task; the second bowl is turned
-  // until its long axis is s.angle degrees from that of the first
+  // until its long axis is s.angle degrees from that of the first, and the ratio of its curvatures raised to s.stretch
   compute: function (s) {
     function dot(a, b) { return a[0] * b[0] + a[1] * b[1]; }
     function add(a, b, times) { return [a[0] + times * b[0], a[1] + times * b[1]]; }
@@ -13,8 +13,10 @@ kit.interactive("bowls", {
     function gradient(t, w) { return product(curvatures[t], away(t, w)); }
     function size(v) { return Math.hypot(v[0], v[1]); }
     function axis(m) { return Math.atan2(2 * m[0][1], m[0][0] - m[1][1]) / 2 + Math.PI / 2; }  // long one, in radians
-    function turned(m, to) {  // of the same eigenvalues, middle -+ half, with its long axis in the direction `to`
-      var middle = (m[0][0] + m[1][1]) / 2, half = Math.hypot((m[0][0] - m[1][1]) / 2, m[0][1]);
+    function turned(m, to) {  // of stretched eigenvalues, middle -+ half, with its long axis in the direction `to`
+      var mean = (m[0][0] + m[1][1]) / 2, part = Math.hypot((m[0][0] - m[1][1]) / 2, m[0][1]);
+      var root = Math.sqrt((mean + part) * (mean - part)), high = root * Math.pow((mean + part) / root, s.stretch);
+      var middle = (high + root * root / high) / 2, half = (high - root * root / high) / 2;
       var c = half * Math.cos(2 * to), d = half * Math.sin(2 * to);
       return [[middle - c, -d], [-d, middle + c]];
     }
@@ -66,8 +68,17 @@ kit.interactive("bowls", {
       label: "angle between the long axes", min: 0, max: 180, step: 5, value: data.angle,
       show: function (v) { return v + "\u00b0"; }
     }, show);
+    function ratio(m) {  // of the two curvatures
+      var mean = (m[0][0] + m[1][1]) / 2, part = Math.hypot((m[0][0] - m[1][1]) / 2, m[0][1]);
+      return (mean + part) / (mean - part);
+    }
+    var stretch = kit.slider(controls, {
+      label: "bowl 2, steep against flat", min: 0, max: 2, step: 0.1, value: data.stretch, show: function (v) {
+        return Math.pow(ratio(tasks[1].curvature), v).toFixed(1) + " to 1";
+      }
+    }, show);
     var apart = kit.slider(controls, { label: "distance of the minima", min: 0, max: 5, step: 0.01, value: 0, show: text }, spread);
-    var lr = kit.slider(controls, { label: "step size \u03b7", min: 0.02, max: 0.6, step: 0.02, value: data.lr, show: text }, show);
+    var lr = kit.slider(controls, { label: "step size \u03b7", min: 0.02, max: 0.9, step: 0.02, value: data.lr, show: text }, show);
     var strength = kit.slider(controls, { label: "EWC: strength k", min: 0, max: 4, step: 0.25, value: data.strength, show: text }, show);
     var look = kit.slider(controls, { label: "look at step n", min: 0, max: last, step: 1, value: data.look }, show);
     var p = kit.plot(kit.element(root, "div"), {
@@ -136,7 +147,7 @@ kit.interactive("bowls", {
     }
     function show() {
       var kind = method.get(), n = look.get();
-      var found = compute({ tasks: tasks, angle: angle.get(), start: start.get(), lr: lr.get(), steps: data.steps, method: kind, strength: strength.get() });
+      var found = compute({ tasks: tasks, angle: angle.get(), stretch: stretch.get(), start: start.get(), lr: lr.get(), steps: data.steps, method: kind, strength: strength.get() });
       [bowls, lines, arrows, curves].forEach(function (layer) { layer.textContent = ""; });
       strength.input.disabled = kind !== 3 && kind !== 4;
       tasks.forEach(function (task, t) {

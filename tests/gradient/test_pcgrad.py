@@ -7,12 +7,16 @@ examples, scaling a task up where it has few examples in the batch.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 import torch
 
 from clkit.controls import Joint
-from clkit.gradient.pcgrad import PCGrad, rescaled, summed, surgery
+from clkit.gradient.pcgrad import PCGrad, projected, random_projection, rescaled, summed, surgery
 from clkit.loop import run
 from clkit.method import cross_entropy
+from clkit.metrics import average_accuracy, difference
 from clkit.nets import Mlp
 from clkit.replicas import Draws
 from clkit.streams import Permuted, Rotated
@@ -26,7 +30,7 @@ def operated(*gradients, order=None):
     g = torch.tensor([gradients], dtype=torch.float64)
     tasks = g.shape[1]
     rows = torch.arange(tasks).expand(1, tasks, tasks) if order is None else torch.tensor([order])
-    return surgery(g, rows)[0]
+    return projected(g, rows).sum(1)[0]
 
 
 def random_gradients(tasks, width, n=2000, seed=0):
@@ -62,7 +66,8 @@ def test_without_conflict_it_is_the_sum_to_the_bit():
     """And a gradient of zeros divides by nothing."""
     g = torch.rand(5, 3, 4, generator=torch.Generator().manual_seed(1))  # all positive
     order = torch.arange(3).expand(5, 3, 3)
-    assert torch.equal(surgery(g, order), g.sum(1)) and torch.equal(summed(g, order), g.sum(1))
+    draws = Draws(tuple(range(5)))
+    assert all(torch.equal(f(g, order, draws, 0), g.sum(1)) for f in (surgery, summed))
     assert operated((0.0, 0.0), (-1.0, 1.0)).tolist() == [-1.0, 1.0]
 
 
@@ -71,7 +76,7 @@ def test_of_two_tasks_neither_loses():
     g, order = random_gradients(2, 5)
     conflict = (g[:, 0] * g[:, 1]).sum(-1) < 0
     assert 800 < int(conflict.sum()) < 1200
-    d = surgery(g, order)
+    d = projected(g, order).sum(1)
     assert ((d[:, None] * g).sum(-1) > -1e-12).all()
     h1 = (
         d
@@ -84,7 +89,7 @@ def test_of_two_tasks_neither_loses():
 def test_of_three_tasks_one_still_may_as_the_docstring_says():
     """Random tasks in three dimensions: about one direction in seven still opposes a task."""
     g, order = random_gradients(3, 3)
-    loses = ((surgery(g, order)[:, None] * g).sum(-1) < -1e-9).any(-1).double().mean()
+    loses = ((projected(g, order).sum(1)[:, None] * g).sum(-1) < -1e-9).any(-1).double().mean()
     assert 0.1 < loses < 0.18
     assert "of three or more, one still may" in " ".join((PCGrad.__doc__ or "").split())
 
@@ -96,21 +101,43 @@ def test_opposite_gradients_stall():
 
 def test_the_ablation_has_the_length_and_the_sum_the_direction():
     g, order = random_gradients(3, 4, n=50)
-    d, other, total = surgery(g, order), rescaled(g, order), g.sum(1)
+    draws = Draws(tuple(range(50)))
+    d, other, total = (f(g, order, draws, 0) for f in (surgery, rescaled, summed))
     torch.testing.assert_close(other.norm(dim=1), d.norm(dim=1))
     torch.testing.assert_close(torch.cosine_similarity(other, total), torch.ones(50, dtype=torch.float64))
 
 
-def watched(stream, operate):
+def test_a_random_projection_leaves_as_much_of_each_gradient_in_another_direction():
+    """Of two tasks, h_i.g_i and |h_i| are the surgery's, exactly; what opposes the other task is not taken out."""
+    g, order = random_gradients(2, 400, n=50)
+    g[:, 1] -= 0.5 * g[:, 0]  # all in conflict
+    draws = Draws(tuple(range(50)), dtype=torch.float64)
+    found = random_projection(g, order, draws, 3)
+    h = projected(g, order)
+    c = h.norm(dim=-1, keepdim=True) / g.norm(dim=-1, keepdim=True)
+    straight = (c.square() * g).sum(1)  # what is left along each gradient
+    assert torch.equal(found, random_projection(g, order, draws, 3))
+    assert not torch.equal(found, random_projection(g, order, draws, 4))
+    across = found - straight
+    expected = ((c.square() * (1 - c.square())) * g.square().sum(-1, keepdim=True)).sum((1, 2))
+    assert (across.square().sum(1) / expected - 1).abs().mean() < 0.1  # two nearly orthogonal random parts
+    assert torch.cosine_similarity(across, h.sum(1)).abs().mean() < 0.1
+    one = torch.cat(
+        [g[:, :1], torch.zeros_like(g[:, :1])], 1
+    )  # no conflict: nothing is taken, nothing is NaN
+    torch.testing.assert_close(random_projection(one, order, draws, 0), g[:, 0])
+
+
+def watched(stream, operate, training=SMALL):
     """A method that notes the gradients that it is to operate on, after a run."""
     seen = []
 
-    def spy(gradients, order):
+    def spy(gradients, order, draws, counter):
         seen.append((gradients.clone(), order.clone()))
-        return operate(gradients, order)
+        return operate(gradients, order, draws, counter)
 
     method = PCGrad(surgery=spy)
-    run(method, stream, SMALL, seeds=(0, 1), dtype=torch.float64, progress=False)
+    run(method, stream, training, seeds=(0, 1), dtype=torch.float64, progress=False)
     return method, seen
 
 
@@ -138,6 +165,27 @@ def test_each_task_has_its_share_of_the_gradient():
         torch.testing.assert_close(found[:, k], torch.cat([e.flatten(1) for e in expected], 1))
     whole = torch.autograd.grad(cross_entropy(scores, batch).sum(), weights)
     torch.testing.assert_close(found.sum(1), torch.cat([e.flatten(1) for e in whole], 1))
+
+
+def test_what_is_left_of_the_gradients_is_what_the_optimiser_gets():
+    """Not half of it, nor its negative: after shape_grads the gradient is d, which opposes neither of two tasks."""
+    stream, draws = Permuted(limit=(40, 40), length=2), Draws((0, 1), dtype=torch.float64)
+    method, seen = watched(stream, surgery, replace(SMALL, updates=(6, 6)))
+    tasks = stream.tasks(draws)
+    examples = tasks[1].train + tasks[0].train
+    order = draws.shuffles("order", examples.sizes, 9 * 6, 1)
+    opposed = 0
+    for batch in examples.batches(order, 9, stream.rule(), 1):
+        weights = method.parameters()
+        for w, part in zip(weights, torch.autograd.grad(method.loss(batch).sum(), weights), strict=True):
+            w.grad = part
+        method.shape_grads(batch)
+        g, met = seen[-1]
+        d = torch.cat([w.grad.flatten(1) for w in weights], 1)
+        torch.testing.assert_close(d, projected(g, met).sum(1))
+        assert ((d[:, None] * g).sum(-1) > 0).all()
+        opposed += int(((g[:, 0] * g[:, 1]).sum(-1) < 0).sum())
+    assert opposed > 0
 
 
 def test_orders_differ_by_step_replica_and_gradient():
@@ -169,3 +217,16 @@ def test_keeps_all_data_and_where_they_end():
     records = [run(m, stream, SMALL, seeds=(0, 1), progress=False) for m in (method, joint)]
     assert records[0].bytes_examples == records[1].bytes_examples
     assert records[0].bytes_kept == [b + 8 * (t + 1) for t, b in enumerate(records[1].bytes_kept)]
+
+
+@pytest.mark.slow
+def test_the_direction_counts_not_the_shortening():
+    """Where it beats joint training, it beats projections along random directions that shorten as much."""
+    where = PCGrad.beats()
+    assert where is not None
+    found = [
+        run(method, where.stream, Training(**where.training), replicas=10, progress=False)
+        for method in (PCGrad(), PCGrad(surgery=random_projection))
+    ]
+    ahead = difference(*(average_accuracy(record.matrix) for record in found))
+    assert ahead.low is not None and ahead.low > 0, ahead

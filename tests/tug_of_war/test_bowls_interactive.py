@@ -27,6 +27,7 @@ def settings(seed):
         "steps": chance.randint(1, 20),
         "method": seed % 7,
         "angle": chance.uniform(0, 180),
+        "stretch": chance.uniform(0, 2),
         "strength": chance.uniform(0, 4),
     }
 
@@ -35,9 +36,9 @@ TWENTY = [settings(seed) for seed in range(20)]
 
 
 def bowls(s):
-    """The two bowls, the second turned until its long axis is so many degrees from that of the first."""
+    """The two bowls, the second turned until its long axis is so many degrees from that of the first, and stretched."""
     old, new = (Bowl(np.array(task["curvature"]), np.array(task["minimum"])) for task in s["tasks"])
-    return [old, new.turned(old.axis() + s["angle"] - new.axis())]
+    return [old, new.turned(old.axis() + s["angle"] - new.axis()).stretched(s["stretch"])]
 
 
 def second_phase(s, old, new, w):
@@ -102,7 +103,7 @@ def test_a_number_by_hand(javascript):
         {"curvature": [[1, 0], [0, 2]], "minimum": [2, 2]},
     ]
     s = {"tasks": two, "start": [1, 0], "lr": 0.5, "steps": 1, "method": JOINT, "strength": 1}
-    s["angle"] = 90  # as they are
+    s |= {"angle": 90, "stretch": 1}  # as they are
     (found,) = javascript("bowls", [s])
     assert close([found["pulls"][0][0], found["pulls"][1][0], found["moves"][0]], [[-2, 0], [1, 4], [-1, 4]])
     assert close(found["path"][1], [0.5, 2])
@@ -130,7 +131,7 @@ def drawn(chromium):
     """A page with the interactive, both minima in one place, joint training, looked at where it has ended."""
     same = {"curvature": [[2, 0], [0, 1]], "minimum": [0, 0]}
     values = {"tasks": [same, same], "start": [1, 0], "lr": 0.1, "steps": 60, "method": JOINT, "strength": 1}
-    values |= {"methods": list("abcdefg"), "angle": 0, "look": 120, "scale": 0.35, "alt": "two bowls"}
+    values |= {"methods": list("abcdefg"), "angle": 0, "stretch": 1, "look": 120, "scale": 0.35, "alt": "two bowls"}
     page = chromium.new_page()
     page.set_content('<div id="root"></div>')
     page.add_script_tag(content=widgets.javascript("bowls"))
@@ -165,6 +166,15 @@ def test_a_minimum_typed_beyond_the_drawing_stays_at_its_edge(drawn):
 def test_the_curves_of_the_losses_have_a_key(drawn):
     keys = drawn.locator(".kit-key").all_text_contents()
     assert any("loss of task 1" in key and "loss of task 2" in key for key in keys)
+
+
+def test_the_second_bowl_can_be_made_round(drawn):
+    stretch = drawn.get_by_label("steep against flat")
+    assert stretch.get_attribute("aria-valuetext") == "2.0 to 1"  # curvatures 2 and 1, as they are
+    stretch.fill("0")
+    assert stretch.get_attribute("aria-valuetext") == "1.0 to 1"
+    # both tasks: 2 + sqrt 2 is the largest curvature of the sum, and 2 over it the largest step size
+    assert shown(drawn, "largest step size") == f"{2 / (2 + 2**0.5):.2f}"
 
 
 def test_sliders_and_points_say_the_same(drawn):
