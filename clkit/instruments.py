@@ -62,8 +62,12 @@ def cosines(g: Tensor) -> Tensor:
 
 
 def efficiency(g: Tensor) -> Tensor:
-    """|g_1 + ... + g_T| / (|g_1| + ... + |g_T|), [R]: 1 where all pull one way, 0 in balance (ours)."""
-    return torch.linalg.vector_norm(g.sum(1), dim=-1) / norms(g).sum(1)  # eq: pull-efficiency
+    """|g_1 + ... + g_T| / (|g_1| + ... + |g_T|), [R]: 1 where all pull one way, 0 in balance (ours).
+
+    0 where nothing pulls, as in `clkit.bowls`.
+    """
+    spent = norms(g).sum(1).clamp(min=torch.finfo(g.dtype).tiny)
+    return torch.linalg.vector_norm(g.sum(1), dim=-1) / spent  # eq: pull-efficiency
 
 
 def interference(
@@ -104,7 +108,8 @@ def curvature(
     """The eigenvalue [R] of largest size of the Hessian of a task's loss, and its eigenvector [R, P].
 
     Power iteration, each product with the Hessian as the gradient of g . v (Pearlmutter 1994). The value is the
-    Rayleigh quotient v' H v, and may be negative where the loss curves downwards most.
+    Rayleigh quotient v' H v, and may be negative where the loss curves downwards most. Raise `iterations` until it
+    no longer moves: where two eigenvalues are of nearly the same size, it converges slowly.
     """
     counted("iterations", iterations)
     parameters = method.parameters()

@@ -85,6 +85,7 @@ def test_norms_cosines_and_efficiency_by_hand():
     assert instruments.norms(g).tolist() == [[3, 4], [1, 1]]
     assert instruments.cosines(g).tolist() == [[[1, 0], [0, 1]], [[1, -1], [-1, 1]]]
     assert instruments.efficiency(g).tolist() == pytest.approx([5 / 7, 0])
+    assert instruments.efficiency(torch.zeros(1, 2, 3)).tolist() == [0.0]  # nothing pulls
     assert instruments.cosines(torch.zeros(1, 2, 3)).isnan().all()
 
 
