@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import kit_bibliography
+import numpy as np
 import pandas as pd
 from docutils import nodes
 from kit_catalogue import title
@@ -20,6 +21,7 @@ from clkit.errors import ClkitError
 from clkit.metrics import Interval
 from clkit.references import references
 
+ASSERTIONS = 50  # of the review that an experiment can test, by our count
 COLUMNS = ("data", "cost", "kept", "fast", "learned", "transfer", "not told")  # in the order of Box 1
 
 
@@ -69,6 +71,8 @@ def claims_table(book: Path) -> str:
         stored = result(row["id"])
         smallest = "exactly 0" if claims.find(row["id"]).exact else least(row)
         effect = amount(stored["own"], row["unit"])
+        if np.isclose(stored["low"], stored["high"], rtol=1e-9, atol=0) and not claims.find(row["id"]).exact:
+            effect += ", in every replica"
         said = f"{escape(row['says'])} *Against:* {escape(row['control'])}."
         cells = [
             row["id"],
@@ -81,6 +85,90 @@ def claims_table(book: Path) -> str:
         rows.append(cells)
     return table(
         ("claim", "The review says, in our words", "Effect", "Counts from", "Verdict", "Chapter"), rows
+    )
+
+
+def registered(book: Path) -> str:
+    """How many of the review's assertions are registered, and where a row says more than its experiment."""
+    exceptions = [changed(), never_halved(), nothing_subtracted(), end_of_grid(), both_ways()]
+    count = len(claims.registered())
+    return (
+        f"The review makes {ASSERTIONS} assertions that an experiment can test, by our count. {count} of them are "
+        f"registered so far and have a row here; {ASSERTIONS - count} are still to be measured.\n\n"
+        "Some rows need a word more:\n\n" + "\n".join(f"- {line}" for line in exceptions)
+    )
+
+
+def changed() -> str:
+    """The two registrations that were changed after a first measurement."""
+    w2, passes = result("W2"), result("W2")["reported"]["spared to the target: skip known"]
+    smallest = claims.find("W2").smallest
+    if passes["low"] < smallest or w2["verdict"] != "not supported here":
+        raise ClkitError("W2: 'supported by backward passes, not by updates' no longer holds.")
+    if result("T2")["effects"] != [0.0] * result("T2")["replicas"] or claims.find("T2").smallest != 500:
+        raise ClkitError("T2: 'nothing depends on it' no longer holds.")
+    return (
+        "**W2 and T2 were changed after they had been measured once.** W2 was first decided by backward passes: "
+        f"{tables.percent(of(passes))} of them are spared, *supported*. But the review speaks of data, and so updates "
+        f"decide now: *{w2['verdict']}*. T2 first counted from 100 updates, now from 500; its effect is 0, so the "
+        "verdict is the same either way."
+    )
+
+
+def nothing_subtracted() -> str:
+    """T9's control is what is measured; the widths, at equal updates, are what can be compared."""
+    gap = result("T9")["reported"]["task 1 in the end: joint, 4x minus 1x"]
+    if gap["low"] <= 0:
+        raise ClkitError("T9: 'the narrow network ends lower' no longer holds.")
+    return (
+        "**T9's effect is a plain drop**: joint training, its control, is itself what is measured. At equal updates "
+        f"the narrowest network ends {amount(gap, 'fraction')} below one four times as wide: "
+        "{doc}`Capacity </tug_of_war/capacity>`."
+    )
+
+
+def end_of_grid() -> str:
+    """T10 is read where hardly anything can move."""
+    ewc, smallest = result("T10")["curves"]["ewc"], claims.find("T10").smallest
+    best = int(np.argmax(ewc["average accuracy"]["mean"]))
+    there = {end: ewc["cost"][end][best] for end in ("mean", "low", "high")}
+    if there["high"] >= smallest:
+        raise ClkitError("T10: 'not supported at the best strength' no longer holds.")
+    return (
+        f"**T10 is read at the largest strength of its grid, {ewc['strength'][-1]:,.0f}**, and so could hardly fail. "
+        f"At the strength with the best average accuracy, {ewc['strength'][best]:g}, the effect is "
+        f"{amount(there, 'fraction')}, which would be *not supported here*: "
+        "{doc}`Capacity </tug_of_war/capacity>`."
+    )
+
+
+def both_ways() -> str:
+    """T12 says more than what decides it."""
+    found, where = result("T12")["reported"], "joint, close rotations minus permutations"
+    smallest = claims.find("T12").smallest
+    plain = found[f"backward transfer: {where}"]
+    alone = found[f"accuracy on task 1 in the end minus after as many updates on task 1 alone: {where}"]
+    if not (plain["high"] < smallest and alone["low"] < smallest < alone["high"]):
+        raise ClkitError("T12: 'backward transfer alone would not be supported' no longer holds.")
+    return (
+        "**T12 is decided by forward transfer**, though its sentence says backward, too. Between close rotations and "
+        f"permutations backward transfer differs by {amount(plain, 'fraction')}, which would be *not supported here*. "
+        "Counted against as many updates on task 1 alone, the gain of task 1 differs by "
+        f"{amount(alone, 'fraction')}, which would be *mixed*."
+    )
+
+
+def never_halved() -> str:
+    """What the bare zero of T2 stands for."""
+    halves = [result("T2")["reported"][f"half-life, {arm}"] for arm in ("both present", "task 1 absent")]
+    run = halves[0]["mean"]
+    if any(half["low"] != run or half["high"] != run for half in halves):
+        raise ClkitError("T2: 'both half-lives lie beyond the run' no longer holds.")
+    return (
+        "**T2's effect is a difference of half-lives**: the number of updates until the accuracy of task 1 above "
+        "guessing has halved, where it stays present minus where it is absent. Neither was reached within the "
+        f"{run:.0f} updates of the run. Both count as its length, so the 0 is a bound that both hit, and not two "
+        "equal half-lives."
     )
 
 
@@ -195,6 +283,7 @@ def to_come(book: Path) -> str:
 
 PARTS = {
     "claims": claims_table,
+    "registered": registered,
     **{f"desiderata-{scenario}": side_by_side(scenario) for scenario in ("task", "domain", "class")},
     "front": front,
     "all-metrics": numbers,

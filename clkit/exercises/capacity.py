@@ -95,8 +95,12 @@ FIRST_TASK_ERROR = Question(
 
 
 def _clouds(rng: np.random.Generator) -> list[Arguments]:
-    """Runs with ties, then with two equal runs; a curve with a dent; many at random; a negative intransigence."""
-    ties = np.array([[3, 1], [3, 4], [1, 4], [5, 1], [2, 2], [4, 3]], float)
+    """Runs with ties, then with two equal runs; a curve with a dent; many at random; a negative intransigence.
+
+    Of the runs with ties, (1, 5) is beaten by (1, 4) alone, a tie in forgetting, and (5, 1) by (3, 1) alone, a tie in
+    intransigence: half of the rule misses one of the two.
+    """
+    ties = np.array([[3, 1], [3, 4], [1, 4], [1, 5], [5, 1], [2, 2], [4, 3]], float)
     twins = np.array([[2, 2], [2, 2], [1, 5], [6, 0], [4, 4]], float)
     dent = np.array([[0, 10], [1, 9.5], [4, 8.5], [5, 5.5], [10, 0], [11, 0.5]], float)
     many = rng.uniform(0, 40, size=(15, 2)).round()
@@ -119,6 +123,16 @@ def _frontier(forgetting: Array, intransigence: Array) -> Array:
 
 def _better_on_both(forgetting: Array, intransigence: Array) -> Array:
     return np.asarray(~_compared(forgetting, intransigence)[1].any(0))
+
+
+def _must_forget_less(forgetting: Array, intransigence: Array) -> Array:
+    no_worse, _ = _compared(forgetting, intransigence)
+    return np.asarray(~(no_worse & (forgetting[:, None] < forgetting)).any(0))
+
+
+def _must_learn_better(forgetting: Array, intransigence: Array) -> Array:
+    no_worse, _ = _compared(forgetting, intransigence)
+    return np.asarray(~(no_worse & (intransigence[:, None] < intransigence)).any(0))
 
 
 def _no_twins(forgetting: Array, intransigence: Array) -> Array:
@@ -157,6 +171,16 @@ FRONTIER = Question(
             _better_on_both,
             "You throw a run out only where another is better on both. To be as good on one and better on the other is "
             "enough.",
+        ),
+        Mistake(
+            _must_forget_less,
+            "Half of the rule: you throw a run out only where another forgets less. One that forgets as much and "
+            "learns better beats it, too.",
+        ),
+        Mistake(
+            _must_learn_better,
+            "Half of the rule: you throw a run out only where another learns better. One that learns as well and "
+            "forgets less beats it, too.",
         ),
         Mistake(_no_twins, "Two equal runs do not beat each other: to beat is to be better somewhere."),
         Mistake(

@@ -32,10 +32,12 @@ def passes(*sizes: int) -> tuple[int, ...]:
 OWN = passes(FULL, FULL, FULL)
 LATE = passes(FULL, FULL + FEW, FULL + 2 * FEW)  # through all images seen so far, where these are replayed
 SMALL = passes(LITTLE, 2 * LITTLE, 3 * LITTLE)
+LONG = tuple(10 * updates for updates in SMALL)
 PERMUTED, APART = Permuted(length=3), Permuted(length=3, scenario="task")
 SCARCE = Rotated(length=3, degrees=15, limit=(FULL, FEW, FEW))
 CLOSE = Rotated(length=3, degrees=10, limit=(LITTLE,) * 3)
 UNRELATED = Permuted(length=3, limit=(LITTLE,) * 3)
+HALF_IMAGE = 0.1  # points: half of one of the 500 test images, the least by which accuracies can differ
 
 MORE = "accuracy on task 1 in the end minus after as many updates on task 1 alone"
 
@@ -63,8 +65,9 @@ def settings() -> dict[str, Setting]:
         "E, nothing replayed": (Method(), CLOSE, trained(SMALL, 5)),
         "E, a network for each task": (Independent(), replace(CLOSE, scenario="task"), trained(SMALL, 5)),
         "E, task 1 only": (Method(), first, trained((sum(SMALL),), 5)),
-        "E, ten times the updates": (Joint(), CLOSE, trained(tuple(10 * n for n in SMALL), 50)),
-        "E, task 1 only, ten times the updates": (Method(), first, trained((10 * sum(SMALL),), 50)),
+        "E, ten times the updates": (Joint(), CLOSE, trained(LONG, 50)),
+        "E on permutations, ten times the updates": (Joint(), UNRELATED, trained(LONG, 50)),
+        "E, task 1 only, ten times the updates": (Method(), first, trained((sum(LONG),), 50)),
     }
 
 
@@ -76,8 +79,9 @@ def train(names: list[str], replicas: int) -> dict[str, Record]:
 def related_tasks(replicas: int) -> Outcome:
     """T12: forward transfer on close rotations minus on permutations, with all that was seen replayed.
 
-    Little data and the updates of regime E on both streams. Curves: the panels of the figure, and in how many
-    replicas each of its assertions holds.
+    Forward transfer decides. Backward transfer is reported: as such, and as the gain of task 1 over as many updates
+    on it alone; each for both streams, and the difference. Little data and the updates of regime E on both streams.
+    Curves: the panels of the figure, and in how many replicas each of its assertions holds.
     """
     panels = train(list(settings()), replicas)
     training, streams = settings()["E"][2], {"close rotations": CLOSE, "permutations": UNRELATED}
@@ -97,8 +101,14 @@ def related_tasks(replicas: int) -> Outcome:
             ahead = learned_faster(records[arm], records["independent"])
             reported[f"lead over a fresh network along the learning curve: {arm}, {where}"] = ahead
     reported |= whole({name: record for name, record in panels.items() if record.matrix.shape[2] > 1})
-    longer = [panels[f"E, {arm}ten times the updates"].matrix[:, -1, 0] for arm in ("", "task 1 only, ")]
-    reported[f"{MORE}: E, ten times the updates"] = longer[0] - longer[1]
+    for what in ("backward transfer", MORE):
+        near, far = (reported[f"{what}: joint, {where}"] for where in streams)
+        reported[f"{what}: joint, close rotations minus permutations"] = near - far
+    for arm in ("E, ", "E on permutations, "):
+        longer = panels[f"{arm}ten times the updates"], panels["E, task 1 only, ten times the updates"]
+        reported[f"{MORE}: {arm}ten times the updates"] = (
+            longer[0].matrix[:, -1, 0] - longer[1].matrix[:, -1, 0]
+        )
     curves = {
         "panels": {name: _panel(record) for name, record in panels.items()},
         "replicas in which it holds": {name: int((v >= 0).sum()) for name, v in margins(panels).items()},
@@ -124,7 +134,8 @@ def learned_faster(record: Record, fresh: Record) -> np.ndarray:
 def margins(panels: dict[str, Record]) -> dict[str, np.ndarray]:
     """What the specification of the five regimes asks [R], written so that it holds where it is >= 0.
 
-    In percentage points; A[i, j] is the accuracy on task j after i tasks.
+    In percentage points; A[i, j] is the accuracy on task j after i tasks. Where more is asked than equality, one
+    test image more is.
     """
     A = {name: 100 * record.matrix for name, record in panels.items()}
     backward = {name: 100 * metrics.backward_transfer(panels[name].matrix) for name in "ACDE"}
@@ -139,7 +150,7 @@ def margins(panels: dict[str, Record]) -> dict[str, np.ndarray]:
         "D transfers before training: A[1, 2] - A[0, 2] >= 30": A["D"][:, 1, 1] - A["D"][:, 0, 1] - 30,
         "D keeps: |backward transfer| <= 5": 5 - np.abs(backward["D"]),
         "E improves the past: backward transfer >= 3": backward["E"] - 3,
-        "E improves task 1: A[3, 1] > A[1, 1]": A["E"][:, 3, 0] - A["E"][:, 1, 0],
+        "E improves task 1: A[3, 1] > A[1, 1]": A["E"][:, 3, 0] - A["E"][:, 1, 0] - HALF_IMAGE,
     }
 
 

@@ -86,6 +86,15 @@ def test_longer_sequences_takes_its_effect_from_joint_training_of_the_narrow_net
     np.testing.assert_array_equal(out.effect, record.matrix[:, 1, 0] - record.matrix[:, 2, 0])
     longer = sequence(Joint(), 3, 2, 2 * capacity.LONGER, replicas=2)
     assert out.curves["joint, 2x, longer"]["first"] == band(first_task(longer))
+    ends = {
+        w: sequence(Joint(), w, 2, 2, replicas=2).matrix[:, 1:, 0] for w in (2, 3)
+    }  # [R, after 1, after 2]
+    more_lost = ends[2] @ [1, -1] - ends[3] @ [1, -1]
+    np.testing.assert_allclose(out.reported["drop on task 1: joint, 1x minus 2x"], more_lost, atol=1e-12)
+    lower = ends[3][:, 1] - ends[2][:, 1]
+    np.testing.assert_allclose(out.reported["task 1 in the end: joint, 2x minus 1x"], lower, atol=1e-12)
+    longer_end = longer.matrix[:, -1, 0] - sequence(Joint(), 2, 2, 8, replicas=2).matrix[:, -1, 0]
+    np.testing.assert_allclose(out.reported["task 1 in the end: joint, 2x minus 1x, longer"], longer_end)
     one = capacity.longer_sequences(1, {})  # a replica depends on its own seed alone
     np.testing.assert_allclose(one.effect, out.effect[:1], atol=1e-9)
 
@@ -99,3 +108,8 @@ def test_protection_measures_what_the_strongest_pull_costs_against_none(tiny: No
     np.testing.assert_allclose(out.effect, mean_learned[0] - mean_learned[1])
     assert out.curves["l2"]["strength"] == [0.0, 1.0, 1e9]
     assert out.curves["joint"]["intransigence"]["mean"] == [0.0]
+    weak = run(L2(strength=1.0), stream, replicas=2, progress=False).matrix
+    between = mean_learned[0] - (weak[:, 1, 0] + weak[:, 2, 1]) / 2  # what the effect would be at strength 1
+    expected = band(np.stack([0 * between, between, out.effect], axis=1))
+    for end in ("mean", "low", "high"):
+        np.testing.assert_allclose(out.curves["l2"]["cost"][end], expected[end], atol=1e-12)

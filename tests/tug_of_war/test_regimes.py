@@ -49,6 +49,17 @@ def test_a_margin_is_negative_where_the_regime_is_not_there(panels: dict[str, Re
     assert (learned["B does not learn task 2: A[2, 2] <= 25"] < -50).all()
 
 
+def test_more_is_asked_than_equality() -> None:
+    """Task 1 as good in the end as after its turn: E has not improved it. One image of 500 better: it has."""
+    name = "E improves task 1: A[3, 1] > A[1, 1]"
+    for images, holds in ((450, False), (451, True)):
+        matrix = np.full((1, 4, 3), 0.5)
+        matrix[0, 1, 0], matrix[0, 3, 0] = 450 / 500, images / 500
+        record = Record("m", {}, [0], "s", accuracy=matrix)
+        told = dict.fromkeys([*"ABCDE", "D, a network for each task"], record)
+        assert (regimes.margins(told)[name] >= 0).item() is holds
+
+
 def test_the_stricter_controls_see_the_same_images(panels: dict[str, Record]) -> None:
     """Row 1 of D is one training, whatever follows; so is E up to its first boundary."""
     for arm in ("D, a network for each task", "D, a network for each task, as many updates"):
@@ -102,6 +113,11 @@ def test_what_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     forward = [told[f"forward transfer: joint, {where}"] for where in ("close rotations", "permutations")]
     np.testing.assert_array_equal(found.effect, forward[0] - forward[1])
     assert (told["forward transfer: independent, permutations"] == 0).all()
+    for what in ("backward transfer", regimes.MORE):
+        near, far = (told[f"{what}: joint, {where}"] for where in ("close rotations", "permutations"))
+        np.testing.assert_array_equal(told[f"{what}: joint, close rotations minus permutations"], near - far)
+    longer = [told[f"{regimes.MORE}: {arm}ten times the updates"] for arm in ("E, ", "E on permutations, ")]
+    assert all(values.shape == (2,) for values in longer)
     # the same run under two names: panel E and the arm of the claim
     np.testing.assert_array_equal(told["learned: E"], told["learned: joint, close rotations"])
     panels, holds = found.curves["panels"], found.curves["replicas in which it holds"]

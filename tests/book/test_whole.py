@@ -1,0 +1,64 @@
+"""The closing chapter: how many claims are registered, and what its remarks on them rest on."""
+
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from clkit import claims
+from clkit.errors import ClkitError
+
+BOOK = Path(__file__).resolve().parents[2] / "book"
+
+
+@pytest.fixture
+def whole(monkeypatch):
+    monkeypatch.syspath_prepend(str(BOOK / "_ext"))
+    return import_module("kit_whole")
+
+
+def test_registered_and_to_come_make_up_the_assertions_of_the_review(whole):
+    count, said = len(claims.registered()), whole.registered(BOOK)
+    assert 0 < count <= whole.ASSERTIONS == 50
+    assert f"{count} of them are registered" in said and f"{50 - count} are still to be measured" in said
+    assert len(whole.claims_table(BOOK).splitlines()) == 2 + count
+
+
+def test_the_table_marks_an_effect_that_is_the_same_in_every_replica(whole):
+    rows = {row.split(" | ")[0].strip("| "): row for row in whole.claims_table(BOOK).splitlines()}
+    assert "| 0 updates, in every replica |" in rows["T2"]
+    assert "in every replica" not in rows["M1"], "exactly 0 is what M1 demands"
+    assert "in every replica" not in rows["T1"]
+
+
+@pytest.mark.parametrize(
+    ("id", "change", "remark"),
+    [
+        ("W2", lambda r: r["reported"]["spared to the target: skip known"].update(low=0.1), "changed"),
+        ("T2", lambda r: r.update(effects=[1.0] * r["replicas"]), "changed"),
+        ("T2", lambda r: r["reported"]["half-life, task 1 absent"].update(low=700.0), "never_halved"),
+        (
+            "T9",
+            lambda r: r["reported"]["task 1 in the end: joint, 4x minus 1x"].update(low=-0.1),
+            "nothing_subtracted",
+        ),
+        ("T10", lambda r: r["curves"]["ewc"]["cost"].update(high=[0.5] * 10), "end_of_grid"),
+        (
+            "T12",
+            lambda r: r["reported"]["backward transfer: joint, close rotations minus permutations"].update(
+                high=0.2
+            ),
+            "both_ways",
+        ),
+    ],
+)
+def test_a_remark_that_no_longer_holds_stops_the_build(whole, monkeypatch, id, change, remark):
+    getattr(whole, remark)()
+    found = claims.stored(id)
+    change(found)
+    monkeypatch.setattr(whole.claims, "stored", lambda other: found if other == id else claims_stored(other))
+    with pytest.raises(ClkitError, match=f"{id}: .* no longer holds"):
+        getattr(whole, remark)()
+
+
+claims_stored = claims.stored
