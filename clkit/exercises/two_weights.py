@@ -122,10 +122,10 @@ def _radius(A: Array, lr: float, momentum: float) -> float:
 
 
 def _judge_step(answer: object, A1: Array, A2: Array, momentum: float) -> str | None:
-    wrong = matches(0.0, answer, "")  # of the shape of a number?
+    wrong = matches([0.0], answer, "") and matches(0.0, answer, "")  # a number, or an array of one?
     if wrong:
         return wrong
-    lr = float(np.asarray(answer, float))
+    lr = float(np.asarray(answer, float).ravel()[0])
     if not 0 < lr < 1e6:
         return "a step size is positive, and never this large here"
     if _radius(A1 + A2, 0.9999 * lr, momentum) >= 1:

@@ -64,7 +64,7 @@ def exp3s(weights: Array, pi: Array, action: NDArray[np.int64], reward: Array, s
 class Gains(NamedTuple):
     """By how much one update lowered three losses of the task taught, each [R]."""
 
-    trained: Array  # on the batch it was made from: the paper's prediction gain
+    trained: Array  # on the batch it was made from: the paper's prediction gain, about lr |g|^2
     fresh: Array  # on a second batch of that task: its self-prediction gain
     exact: Array  # on all examples there could be: known in a simulation only
 

@@ -73,7 +73,11 @@ def entropy(W: Array) -> Array:
 
 
 def is_curriculum(W: Array) -> bool:
-    """Do the entropy of Q and every single weight never fall? (Bengio et al. 2009)"""
+    """Do the entropy of Q and every single weight never fall? (after Bengio et al. 2009)
+
+    Departs: in the paper the entropy must rise from stage to stage, we let it stay. So a pool may rest between two
+    additions; and all examples from the start, whose entropy never rises, are the border case.
+    """
     return bool((np.diff(entropy(W)) >= -1e-9).all() and (np.diff(W, axis=0) >= 0).all())
 
 

@@ -1,11 +1,12 @@
-"""Equally hard tasks that one network learns at the same time.
+"""Equally hard tasks that one network learns at the same time, and a staircase of unequal ones.
 
 Each task asks for the parity of three bits that no other task uses; the inputs are random. No task is easier than
-another, and all are in every batch.
+another, and all are in every batch. In the staircase the tasks have one bit, two, three and four.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,30 +21,32 @@ from clkit.replicas import Draws
 
 Array = NDArray[np.float64]
 
-TASKS, BITS = 4, 3  # tasks, and bits of each: inputs of 12 bits
+BITS = (3, 3, 3, 3)  # of each task: inputs of 12 bits
+STAIRS = (1, 2, 3, 4)  # the same, in the staircase
 HIDDEN, LR, BATCH = 128, 0.003, 128  # units of each network, Adam's step size, examples per update
 UPDATES, EVERY = 1500, 10  # updates of the claim, updates between evaluations
 LEARNED = 0.9  # accuracy from which a task counts as learned
 
 
-def parities(x: Tensor, bits: int = BITS) -> Tensor:
-    """Labels [..., tasks], 0 or 1, of inputs [..., tasks * bits] of -1 and 1: is their product in a group -1?"""
-    return (x.unflatten(-1, (-1, bits)).prod(-1) < 0).to(x.dtype)
+def parities(x: Tensor, bits: Sequence[int] = BITS) -> Tensor:
+    """Labels [..., tasks], 0 or 1, of inputs [..., sum of bits] of -1 and 1: is their product in a group -1?"""
+    return torch.stack([(part.prod(-1) < 0).to(x.dtype) for part in x.split(list(bits), -1)], dim=-1)
 
 
-def inputs(tasks: int = TASKS, bits: int = BITS) -> Tensor:
-    """All inputs [2^(tasks * bits), tasks * bits] of -1 and 1."""
-    places = torch.arange(tasks * bits)
+def inputs(count: int = sum(BITS)) -> Tensor:
+    """All inputs [2^count, count] of -1 and 1."""
+    places = torch.arange(count)
     return 1.0 - 2.0 * ((torch.arange(2 ** len(places))[:, None] >> places) & 1)
 
 
-def begin(draws: Draws, tasks: int, bits: int, hidden: int) -> tuple[list[Tensor], list[Tensor]]:
+def begin(draws: Draws, bits: Sequence[int], hidden: int) -> tuple[list[Tensor], list[Tensor]]:
     """Weights of one network [R, ...] with an output per task, and of a network per task [R * tasks, ...].
 
     All networks of a replica begin with the same hidden weights, and a task's output with the same weights in both
     arms: what differs is only which losses pull on them.
     """
-    hid, out = Linear(tasks * bits, hidden, draws), Linear(hidden, tasks, draws, counter=1)
+    tasks = len(bits)
+    hid, out = Linear(sum(bits), hidden, draws), Linear(hidden, tasks, draws, counter=1)
     shared = [p.detach() for p in (hid.weight, hid.bias, out.weight, out.bias)]
     own = [p.repeat_interleave(tasks, 0) for p in shared[:2]]
     own += [p.transpose(1, 2).flatten(0, 1)[..., None] for p in shared[2:]]
@@ -60,8 +63,7 @@ def train(
     draws: Draws,
     updates: int = UPDATES,
     every: int = EVERY,
-    tasks: int = TASKS,
-    bits: int = BITS,
+    bits: Sequence[int] = BITS,
     hidden: int = HIDDEN,
     lr: float = LR,
 ) -> tuple[Array, Array]:
@@ -69,8 +71,8 @@ def train(
 
     Both see the same fresh random inputs. The shared network takes the mean of the tasks' losses.
     """
-    shared, own = begin(draws, tasks, bits, hidden)
-    everything = inputs(tasks, bits)
+    shared, own = begin(draws, bits, hidden)
+    everything = inputs(sum(bits))
     optimizer = torch.optim.Adam([p.requires_grad_() for p in shared + own], lr=lr)
     seen: tuple[list[Tensor], list[Tensor]] = ([], [])
     for update in range(updates + 1):
@@ -126,11 +128,11 @@ def learned_in_turn(replicas: int) -> Outcome:
         found = times(updates, accuracy)
         spreads[name] = spread(found)
         reported[f"spread of learning times, {name}, {HIDDEN} hidden units"] = spreads[name]
-        for place in range(TASKS):
+        for place in range(len(BITS)):
             reported[f"updates to learn number {place + 1}, {name}"] = np.sort(found, 1)[:, place]
         order = found.argsort(1, kind="stable")
         ranked = np.take_along_axis(accuracy, order[:, None], 2)  # in the order of learning of each replica
-        curves[name] = [[_band(row) for row in ranked[:, :, place].T] for place in range(TASKS)]
+        curves[name] = [[_band(row) for row in ranked[:, :, place].T] for place in range(len(BITS))]
     for hidden in NARROW:
         updates = np.arange(0, NARROW_UPDATES + 1, 2 * EVERY)
         arms = train(draws, NARROW_UPDATES, 2 * EVERY, hidden=hidden)
@@ -144,11 +146,31 @@ def learned_in_turn(replicas: int) -> Outcome:
             *(reported[f"spread of learning times, {name}, {hidden} hidden units"] for name in ARMS)
         )
         reported[f"spread, shared minus independent, {hidden} hidden units"] = gap
-    return Outcome(spreads["shared"] - spreads["independent"], reported, curves)
+    return Outcome(spreads["shared"] - spreads["independent"], reported | staircase(draws), curves)
+
+
+def staircase(draws: Draws) -> dict[str, Array]:
+    """Updates until each step of the staircase is learned [R]: in one network, in one for each, and the difference.
+
+    Alone, a parity takes as long as it is hard; what the shared network needs beyond that is the price of company.
+    """
+    updates, reported = np.arange(0, STAIRS_UPDATES + 1, EVERY), {}
+    for name, accuracy in zip(ARMS, train(draws, STAIRS_UPDATES, bits=STAIRS), strict=True):
+        found = times(updates, accuracy)
+        for bits, each, curve in zip(STAIRS, found.T, np.moveaxis(accuracy, 2, 0), strict=True):
+            reported[f"updates to learn a parity of {bits}, {name}"] = each
+            reported[f"replicas that learn a parity of {bits}, {name}"] = (
+                (curve >= LEARNED).any(1).astype(float)
+            )
+    for bits in STAIRS:
+        both = (reported[f"updates to learn a parity of {bits}, {name}"] for name in ARMS)
+        reported[f"updates to learn a parity of {bits}, shared minus independent"] = np.subtract(*both)
+    return reported
 
 
 ARMS = ("shared", "independent")
 NARROW, NARROW_UPDATES = (64, 32, 16), 4000  # hidden units and updates of the narrower networks
+STAIRS_UPDATES = 3000
 
 
 def _band(values: Array) -> list[float | None]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
-from clkit import metrics
+from clkit import instruments, metrics
 from clkit.claims import Outcome
 from clkit.controls import Joint
-from clkit.examples import TaskData
+from clkit.examples import Batch, Task, TaskData
 from clkit.loop import evaluate, run, take_step
 from clkit.method import Method
 from clkit.record import Record
@@ -26,6 +27,8 @@ SHOWN = 200  # of them in the curves
 FRACTION = 0.9  # of the old accuracy: what counts as recovered
 ANGLE = 80.0  # degrees between the two tasks of the stability gap
 AROUND = (20, 120)  # updates before and after a change of task in the curves of the stability gap
+MOMENTS = (0, 1, 2, 5, 10, 20, 40, 80)  # updates after it at which both tasks are looked at
+SLOWER = 4  # by how much a smaller step size is smaller, with as many times the updates
 
 Makers = Mapping[str, Callable[[], Method]]
 Arm = tuple[Method, Stream, Training]
@@ -133,6 +136,60 @@ def change(method: Method, degrees: float, training: Training, **how: Any) -> Re
     return run(method, Rotated(length=2, degrees=degrees), replace(training, every=1), progress=False, **how)
 
 
+@dataclass(kw_only=True, eq=False)
+class Growing(Method):
+    """Training on both of two tasks; the share of the second in the batches grows in a straight line, from 0.
+
+    While task 2 is trained, a coin for each place in the batch says whether its example stays or one of task 1
+    takes the place: after a fraction p of the updates it stays with probability p times `share`. The examples of
+    task 1 come in shuffles of their own.
+    """
+
+    share: float = 0.5  # of task 2 in the end
+    name: ClassVar[str] = "growing"
+    needs: ClassVar[frozenset[str]] = frozenset({"past data", "task boundaries"})
+    listed: ClassVar[bool] = False
+
+    def begin_task(self, task: Task) -> None:
+        self.past, self.place = task.past, 0
+        if task.past is not None:
+            length = task.updates * task.batch
+            self.order = self.draws.shuffles("growing", task.past.sizes, length, task.number)
+            self.coins = self.draws.uniform("growing coins", (length,), task.number)
+
+    def widen(self, batch: Batch) -> Batch:
+        if self.past is None:
+            return batch
+        places = slice(self.place, self.place + batch.y.shape[1])
+        x, y, _ = self.past.take(self.order[:, places])
+        new = self.coins[:, places] < self.share * self.progress
+        wide = new.view(*new.shape, *[1] * (x.dim() - 2))
+        index = torch.where(new, batch.index, -1)
+        return replace(batch, x=torch.where(wide, batch.x, x), y=torch.where(new, batch.y, y), index=index)
+
+    def after_step(self, batch: Batch) -> None:
+        self.place += batch.y.shape[1]
+
+
+def pulled(
+    method: Method, degrees: float, training: Training, moments: Collection[int], **how: Any
+) -> tuple[Record, np.ndarray, np.ndarray]:
+    """`change`, and both tasks `moments` updates after it, on all their training data.
+
+    Losses [R, M, 2], inner products of the gradients [R, M, 2, 2].
+    """
+    stream, start = Rotated(length=2, degrees=degrees), training.updates[0]
+    losses, products = list[np.ndarray](), list[np.ndarray]()
+
+    def observe(method: Method, update: int) -> None:
+        if update - start in moments:
+            losses.append(instruments.losses(method, stream).numpy())
+            products.append(instruments.interference(method, stream).numpy())
+
+    record = change(method, degrees, training, observe=observe, **how)
+    return record, np.stack(losses, 1), np.stack(products, 1)
+
+
 def deepest(record: Record) -> np.ndarray:
     """The lowest accuracy [R] on task 1 after its end (De Lange et al. 2023): min-ACC of two tasks."""
     assert record.curve is not None
@@ -140,19 +197,37 @@ def deepest(record: Record) -> np.ndarray:
 
 
 def _gaps(replicas: int, others: Makers, reported: dict[str, np.ndarray], curves: dict[str, Any]) -> None:
-    """Task 1 while task 2 is trained, for methods that keep its data; control: task 2 is task 1 again."""
+    """Task 1 while task 2 is trained, for methods that keep its data; control: task 2 is task 1 again.
+
+    Beside joint training: the pulls of both tasks after the change, a smaller step size, a share that grows.
+    """
     training = Training(updates=(343, 343))
-    arms = {"joint": Joint, "fine-tuning": Method} | dict(others)
+    slow = Training(updates=(343 * SLOWER,) * 2, lr=training.lr / SLOWER)
+    arms = {"fine-tuning": Method} | dict(others)
     records = {name: change(make(), ANGLE, training, replicas=replicas) for name, make in arms.items()}
+    records["joint"], losses, pulls = pulled(Joint(), ANGLE, training, MOMENTS, replicas=replicas)
     records["no new task"] = change(Method(), 0.0, training, replicas=replicas)
     start = training.updates[0]
     curves["gap updates"] = list(range(-AROUND[0], AROUND[1] + 1))
     for name, record in records.items():
         assert record.curve is not None
+        near = record.curve[:, start - 1 - AROUND[0] : start + AROUND[1], 0]  # entry u - 1: after u updates
+        curves[f"gap: {name}"] = bands(near)
+    records["joint, smaller steps"] = change(Joint(), ANGLE, slow, replicas=replicas)
+    records["joint, growing share"] = change(Growing(), ANGLE, training, replicas=replicas)
+    for name, record in records.items():
         reported[f"before the change: {name}"] = record.matrix[:, 1, 0]
         reported[f"lowest after the change: {name}"] = deepest(record)
         reported[f"in the end: {name}"] = record.matrix[:, 2, 0]
-        near = record.curve[:, start - 1 - AROUND[0] : start + AROUND[1], 0]  # entry u - 1: after u updates
-        curves[f"gap: {name}"] = bands(near)
+        reported[f"task 2 in the end: {name}"] = record.matrix[:, 2, 1]
+    for m, moment in enumerate(MOMENTS):
+        after = f"{moment} updates after the change"
+        reported[f"loss of task 1, {after}"] = losses[:, m, 0]
+        reported[f"gradient energy of task 1, {after}"] = pulls[:, m, 0, 0]
+        reported[f"gradient energy of task 2, {after}"] = pulls[:, m, 1, 1]
+        reported[f"inner product of the gradients, {after}"] = pulls[:, m, 0, 1]
     gap = reported["lowest after the change: no new task"] - reported["lowest after the change: joint"]
     reported["stability gap of joint training"] = gap
+    for name in ("smaller steps", "growing share"):
+        higher = reported[f"lowest after the change: joint, {name}"]
+        reported[f"dip spared by {name}"] = higher - reported["lowest after the change: joint"]

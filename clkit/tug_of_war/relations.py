@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clkit.layers import Linear
-from clkit.metrics import interval
+from clkit.metrics import first_reaching, interval
 from clkit.replicas import Draws
 
 Array = NDArray[np.float64]
@@ -33,6 +33,7 @@ EDGE, NEAR, NEARBY = (
 OBJECTS, COLOURS = 6, 3
 HIDDEN, LR, BATCH, TEST = 64, 0.002, 64, 1000  # units per layer of g and f, Adam's step size, scenes
 UPDATES, EVERY = 2500, 100
+FOUND = 0.75  # balanced accuracy from which a concept counts as found: half way from guessing to always right
 
 
 class RelationNetwork(nn.Module):
@@ -126,11 +127,22 @@ def learn(
     return np.stack(seen, axis=1)
 
 
+def times(updates: Sequence[int], accuracy: Array) -> Array:
+    """First of the updates [E] at which each concept is found [R, concepts]; the last one where it is not.
+
+    accuracy: balanced [R, E, concepts].
+    """
+    reached = [first_reaching(updates, one, FOUND) for one in np.moveaxis(accuracy, 2, 0)]
+    return np.minimum(np.stack(reached, axis=1), updates[-1])
+
+
 def three_concepts(replicas: int) -> tuple[dict[str, Array], dict[str, Any]]:
     """What T6 reports beside the tree: (reported, curves) of the three concepts.
 
     Asked together of a relation network and of an MLP; and each asked alone of a relation network, because a concept
-    that comes late may just be hard.
+    that comes late may just be hard. How late a concept is alone, behind the first one alone, is its intrinsic delay;
+    what company adds to this is the rest. All arms of a replica see the same scenes and begin with the same g, so
+    they are compared in pairs.
     """
     draws = Draws(tuple(range(replicas)))
     everything = range(len(CONCEPTS))
@@ -141,11 +153,24 @@ def three_concepts(replicas: int) -> tuple[dict[str, Array], dict[str, Any]]:
         "MLP": learn(Plain(draws, len(CONCEPTS)), draws, everything),
     }
     curves: dict[str, Any] = {"scene updates": list(range(0, UPDATES + 1, EVERY))}
-    reported = {}
+    reported, reached = {}, {}
     for arm, accuracy in arms.items():
+        reached[arm] = times(curves["scene updates"], accuracy)
         for k, concept in enumerate(CONCEPTS):
             reported[f"balanced accuracy in the end, {concept}, {arm}"] = accuracy[:, -1, k]
+            reported[f"updates to find it, {concept}, {arm}"] = reached[arm][:, k]
+            found = np.any(accuracy[:, :, k] >= FOUND, axis=1)
+            reported[f"replicas that find it, {concept}, {arm}"] = found.astype(float)
             curves[f"{concept}, {arm}"] = [_band(row) for row in accuracy[:, :, k].T]
+    late = {arm: reached[arm] - reached[arm][:, :1] for arm in ("alone", "together")}
+    lost = arms["alone"][:, -1] - arms["together"][:, -1]
+    for k, concept in enumerate(CONCEPTS):
+        reported[f"balanced accuracy in the end, {concept}, alone minus together"] = lost[:, k]
+        for arm in late:
+            reported[f"updates behind the first concept, {concept}, {arm}"] = late[arm][:, k]
+        reported[f"updates behind the first concept, {concept}, together minus alone"] = (
+            late["together"] - late["alone"]
+        )[:, k]
     return reported, curves
 
 

@@ -160,6 +160,31 @@ def test_the_gain_on_the_trained_batch_is_positive_even_where_nothing_can_be_lea
     assert 0.17 < trained[0].mean() < 0.21
 
 
+def test_a_small_steps_gain_is_lr_times_the_squared_gradient():
+    """By hand: one input, targets y = 3 x, from w = 0. With A the mean of x^2 the gradient is g = -3 A, and the gain
+    is lr |g|^2 (1 - lr A / 2): over lr |g|^2 it tends to 1. A loss without its half would tend to 2.
+    """
+    x = np.array([[[1.0], [2.0]]])  # [R, B, D]: A = 2.5
+    y, w = 3 * x[..., 0], np.zeros((1, 1))
+    g = automated._gradient(w, x, y)
+    assert g == [[-7.5]]
+    for lr in (0.1, 0.01, 0.001):
+        gain = automated._loss(w, x[:, None], y[:, None]) - automated._loss(
+            w - lr * g, x[:, None], y[:, None]
+        )
+        assert np.isclose(gain[0, 0] / (lr * 7.5**2), 1 - lr * 2.5 / 2)
+    # And in the loop, with 4 inputs and noise: just below lr |g|^2.
+    spy = Spy(task=1)
+    teach(Menu(inputs=(1, 4), lr=1e-4), spy, range(20), 1)
+    (_, _, gains), seeds = spy.heard[0], range(20)
+    draws = [automated._draws(seed, 1, 10, 4)(0) for seed in seeds]
+    x, e = np.stack([draw[1][0] for draw in draws]), np.stack([draw[2][0] for draw in draws])
+    truth = np.stack([automated.generator(seed, "menu").standard_normal((2, 4))[1] for seed in seeds])
+    y = (x @ truth[:, :, None])[..., 0] + 0.1 * e
+    ratio = gains.trained / (1e-4 * (automated._gradient(np.zeros((20, 4)), x, y) ** 2).sum(1))
+    assert (ratio > 0.99).all() and (ratio < 1).all()
+
+
 def test_the_fresh_gain_estimates_the_exact_one():
     spy = Spy(task=1)
     teach(SMALL, spy, range(400), 30)

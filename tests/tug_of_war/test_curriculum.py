@@ -52,6 +52,14 @@ def test_entropy_and_weights_of_a_curriculum_never_fall():
     )
 
 
+def test_all_from_the_start_is_the_border_case():
+    """The paper's entropy must rise: it does from stage to stage of a pool, and never where all are there at once."""
+    assert (np.diff(entropy(weights(growing(40), 200))) > 0).all()
+    stages = entropy(weights(joining(40), 200))[::4]
+    assert (np.diff(stages) > 0).all() and len(stages) == 10
+    assert np.ptp(entropy(weights(whole(9), 20))) == 0
+
+
 def test_examples_that_stay_away_again_are_no_curriculum():
     W = weights(in_turn(40, 4), 200)
     assert np.allclose(entropy(W), np.log(50)), "the entropy alone would not show it"

@@ -131,3 +131,38 @@ def test_the_claim_depends_on_each_replicas_own_seed_and_is_near_the_closed_form
     assert three.reported["largest gap, shallow"].min() > 0.5
     gaps = [three.reported[f"largest gap, {name}"] for name in ("shallow", "deep")]
     np.testing.assert_allclose(three.effect, gaps[0] - gaps[1])
+
+
+def test_whitened_by_hand_and_in_general() -> None:
+    # two directions with deviations 2 and 1 become +-1 in each; a third without any is left out
+    x = np.array([[2.0, 0, 7], [-2, 0, 7], [0, 1, 7], [0, -1, 7]])
+    np.testing.assert_allclose(np.abs(d.whitened(x)), np.sqrt(2) * np.array([[1, 0], [1, 0], [0, 1], [0, 1]]))
+    mixed = np.random.default_rng(0).normal(size=(50, 4)) @ np.diag([9.0, 1, 0.1, 0.01]) + 3
+    found = d.whitened(mixed)
+    np.testing.assert_allclose(found.T @ found / 50, np.eye(4), atol=1e-9)
+    np.testing.assert_allclose(found.mean(0), 0, atol=1e-9)
+
+
+def test_the_digits_are_white_and_the_network_learns_from_their_correlation_alone() -> None:
+    """Minus the gradient of the squared error on the images is `pulls` of the correlation; nine modes, no tenth."""
+    images, labels = d.digits()
+    np.testing.assert_allclose(images.T @ images / len(images), np.eye(images.shape[1]), atol=1e-8)
+    correlation = labels.T @ images / len(images)
+    s = d.modes(correlation)[1]
+    assert s[0] == pytest.approx(np.sqrt(15)) and s[8] > 1 and s[9] < 1e-9
+    start = d.random_start(Draws((0,), dtype=torch.float64), correlation, 0.1, 12)
+    first, second = (torch.tensor(w[0], requires_grad=True) for w in start)
+    error = torch.tensor(labels) - torch.tensor(images) @ first.T @ second.T
+    (error.square().sum() / 2 / len(images)).backward()
+    for pull, part in zip(d.pulls(start, correlation), (first, second), strict=True):
+        np.testing.assert_allclose(pull[0], -part.grad.numpy(), rtol=1e-7, atol=1e-10)
+
+
+def test_the_digits_follow_the_closed_form() -> None:
+    two, one = d.on_digits(2), d.on_digits(1, seed=1)
+    np.testing.assert_allclose(two["half-times"][1:], one["half-times"], rtol=1e-9)
+    assert two["gap, decoupled"] < 0.01  # Euler's step, as in the tree
+    assert two["gap, random"].max() < 0.08
+    np.testing.assert_allclose(
+        two["half-times"].mean(0), d.half_time(two["singular values"], 1e-3), rtol=0.05
+    )

@@ -78,6 +78,40 @@ def test_balanced_accuracy_by_hand() -> None:
     np.testing.assert_allclose(n.balanced(torch.ones(1, 4, 1), y), [[0.5]])  # always yes is chance
 
 
+def test_times_by_hand() -> None:
+    """The first update at 75 %; the last update where there is none."""
+    accuracy = np.array([[[0.5, 0.5], [0.75, 0.7], [0.7, 0.74]]])  # [1 replica, 3 evaluations, 2 concepts]
+    assert n.times([0, 100, 200], accuracy).tolist() == [[100, 200]]
+
+
+def test_the_control_has_more_parameters() -> None:
+    def size(network):
+        return sum(p[0].numel() for p in network.parameters())
+
+    # 10 * 64 + 64 for pairs of 2 * 5 numbers, twice 64 * 64 + 64, and 64 * 3 + 3
+    assert size(n.RelationNetwork(DRAWS, 3)) == 704 + 2 * 4160 + 195 < size(n.Plain(DRAWS, 3))
+
+
+def test_each_concept_is_compared_with_itself_alone_replica_by_replica(monkeypatch) -> None:
+    """The delay of a concept is split into what it takes alone, and what company adds."""
+    monkeypatch.setattr(n, "UPDATES", 200)
+    seen = {  # balanced accuracy [2 replicas, 3 evaluations, 3 concepts]: the second is found at 100 alone, else late
+        3: np.array([[[0.5, 0.5, 0.5], [0.8, 0.6, 0.5], [0.9, 0.8, 0.6]]] * 2),
+        1: np.array([[[0.5], [0.8], [0.9]], [[0.5], [0.8], [0.7]]]),
+    }
+    monkeypatch.setattr(n, "learn", lambda network, draws, concepts: seen[len(concepts)])
+    reported, _ = n.three_concepts(2)
+    two = n.CONCEPTS[1]
+    gap = reported[f"balanced accuracy in the end, {two}, alone minus together"]
+    np.testing.assert_allclose(gap, [0.9 - 0.8, 0.7 - 0.8])
+    late = {
+        arm: reported[f"updates behind the first concept, {two}, {arm}"]
+        for arm in ("alone", "together", "together minus alone")
+    }
+    assert [each.tolist() for each in late.values()] == [[0, 0], [100, 100], [100, 100]]
+    assert reported[f"replicas that find it, {n.CONCEPTS[2]}, together"].tolist() == [0, 0]
+
+
 def test_replicas_depend_on_their_own_seed_and_learn() -> None:
     draws, single = Draws((3, 4), dtype=torch.float64), Draws((4,), dtype=torch.float64)
     two = n.learn(n.RelationNetwork(draws, 1), draws, [0], updates=150, every=150)
