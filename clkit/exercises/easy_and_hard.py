@@ -16,8 +16,8 @@ Array = NDArray[Any]
 def _visits(rng: np.random.Generator) -> list[Arguments]:
     """All visited often; some once and some never, twice; one that never varied; two examples."""
 
-    def case(examples: int, visits: int, seen: int) -> Arguments:
-        index = np.concatenate([np.arange(seen), rng.integers(0, seen, visits - seen)])
+    def case(examples: int, visits: int, seen: int, once: int = 0) -> Arguments:
+        index = np.concatenate([np.arange(seen), rng.integers(0, seen - once, visits - seen)])
         skill = rng.uniform(0.2, 0.9, seen)[index]
         said = np.clip(skill + rng.normal(size=visits) * rng.uniform(0.05, 0.2, seen)[index], 0.01, 0.99)
         order = rng.permutation(visits)
@@ -25,7 +25,7 @@ def _visits(rng: np.random.Generator) -> list[Arguments]:
 
     steady: list[Any] = [[0, 1, 2, 1, 0, 2, 1], rng.uniform(0.1, 0.9, 7), 4]
     steady[1][[2, 5]] = 0.6  # the two visits of example 2
-    return [case(5, 60, 5), case(8, 14, 6), case(12, 40, 9), steady, case(2, 9, 2)]
+    return [case(5, 60, 5), case(8, 14, 6, once=2), case(12, 40, 9, once=2), steady, case(2, 9, 2)]
 
 
 def _moments(index: list[int], said: Array, examples: int) -> tuple[Array, Array]:
@@ -42,10 +42,12 @@ def _score(variance: Array, count: Array) -> Array:
     return np.sqrt(variance + variance**2 / np.maximum(count - 1, 1))
 
 
-def _filled(index: list[int], said: Array, examples: int, score: Callable[[Array, Array], Array]) -> Array:
+def _filled(
+    index: list[int], said: Array, examples: int, score: Callable[[Array, Array], Array], least: int = 2
+) -> Array:
     """Scores; who was visited less than twice has the mean of the others."""
     count, variance = _moments(index, said, examples)
-    known, scores = count >= 2, score(variance, count)
+    known, scores = count >= least, score(variance, count)
     return np.where(known, scores, scores[known].mean())
 
 
@@ -62,6 +64,12 @@ def _unsmoothed(index: list[int], said: Array, examples: int) -> Array:
 def _starved(index: list[int], said: Array, examples: int) -> Array:
     count, variance = _moments(index, said, examples)
     scores = np.where(count >= 2, _score(variance, count), 0.0)
+    return (scores + scores.mean()) / (2 * scores.sum())
+
+
+def _certain_after_one(index: list[int], said: Array, examples: int) -> Array:
+    """One visit: score 0; only who was never visited has the mean."""
+    scores = _filled(index, said, examples, _score, least=1)
     return (scores + scores.mean()) / (2 * scores.sum())
 
 
@@ -102,6 +110,11 @@ VISIT_SHARES = Question(
             _starved,
             "An example visited less than twice has no variance yet. That is not a variance of 0: give it the "
             "mean score of the examples that have one.",
+        ),
+        Mistake(
+            _certain_after_one,
+            "A single visit has a variance of 0, whatever the network thinks: nothing is there to differ from. Such an "
+            "example has no score yet, like one that was never visited.",
         ),
         Mistake(
             _of_variances,

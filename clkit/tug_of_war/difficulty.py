@@ -5,6 +5,7 @@ R replicas, E looks, N training examples. Every run here is stationary: one task
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +34,8 @@ from clkit.tug_of_war.memorization import (
 
 KNOWN = 0.2  # an example is known where its residual is smaller
 UPDATES, EVERY = 1000, 5  # of a run: 29 passes through the digits; updates between looks
+LONG = 12  # times as many updates, until random labels are memorised, too
+LEVELS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)  # shares of the examples that are right
 PARTNER = 10_000  # the seed of a replica's second network, beyond its own
 
 
@@ -62,6 +65,16 @@ def learned_for_good(right: np.ndarray, updates: np.ndarray) -> np.ndarray:
     """The first of the `updates` from which on an example stays right, [R, E, N] -> [R, N]; inf: never."""
     kept = np.logical_and.accumulate(right[:, ::-1], axis=1)[:, ::-1]
     return first_learned(kept, updates)
+
+
+def held_when_right(residuals: np.ndarray, right: np.ndarray, levels: Sequence[float]) -> np.ndarray:
+    """`share_held` at the first look at which such a share of the examples is right; nan: never.
+
+    residuals and right [R, E, N] -> [R, L], one column for each of the `levels`.
+    """
+    held, reached = share_held(residuals), right.mean(2)[..., None] >= np.asarray(levels)  # [R, E], [R, E, L]
+    first = np.take_along_axis(held, reached.argmax(1), 1)
+    return np.where(reached.any(1), first, np.nan)  # eq: held-when-right
 
 
 @dataclass
@@ -101,7 +114,10 @@ def everything(stream: Stream, draws: Draws) -> tuple[Tensor, Tensor]:
 
 
 def learned_early(replicas: int, updates: int = UPDATES) -> Outcome:
-    """T4: the first update at which each training example is right; the unit of T5 and W2, known, beside it."""
+    """T4: the first update at which each training example is right; the unit of T5 and W2, known, beside it.
+
+    Reported besides: the share held at equal shares of right examples, from runs `LONG` times as long.
+    """
     reported: dict[str, np.ndarray] = {}
     early, curves = {}, dict[str, Any]()
     for guise in (Shuffled(), RandomLabels(), RandomInputs()):
@@ -123,6 +139,9 @@ def learned_early(replicas: int, updates: int = UPDATES) -> Outcome:
             f"rank correlation of difficulty, two networks: {name}": _agreement(
                 seen.residuals, twin.residuals
             ),
+            f"the same within a label: {name}": _within(
+                seen.residuals, twin.residuals, seen.y[0].cpu().numpy()
+            ),
             f"Gini coefficient of loss sensitivity: {name}": gini(np.mean(pulls, 0)),
         }
         curves[name] = {
@@ -131,6 +150,14 @@ def learned_early(replicas: int, updates: int = UPDATES) -> Outcome:
             "learned for good": band(np.stack([(stays <= u).mean(1) for u in looks], 1)),
             "share held": band(share_held(seen.residuals)),
         }
+        held, at_last = _to_the_end(guise, seen, replicas, updates)
+        reported |= {
+            f"right at the end of the long run: {name}": at_last,
+            f"share held by the hardest tenth at the end of the long run: {name}": held[:, -1],
+        }
+        reached = np.flatnonzero(np.isfinite(held[:, :-1]).all(0))
+        curves[name]["right"] = [LEVELS[k] for k in reached]
+        curves[name]["share held when right"] = band(held[:, reached])
         chances = right_after_one_epoch(guise, replicas)  # [R, S, N]
         reported[f"spread of the share of networks that are right: {name}"] = spread(chances)
         reported[f"the same by chance alone: {name}"] = spread_by_chance(chances)
@@ -164,6 +191,21 @@ def _watched(guise: Stream, replicas: int, updates: int) -> tuple[Watch, Watch, 
     return *watches, pulls
 
 
+def _to_the_end(guise: Stream, seen: Watch, replicas: int, updates: int) -> tuple[np.ndarray, np.ndarray]:
+    """Share held at each of the `LEVELS` and, in the last column, at the end [R, L + 1]; share right at the end [R].
+
+    The run that was seen already, and the same run for longer, at fewer looks.
+    """
+    watch = Watch(guise)
+    training = Training(updates=(LONG * updates,), every=updates // 10)
+    run(Method(), guise, training, replicas=replicas, progress=False, observe=watch)
+    later = np.array(watch.updates) > updates
+    residuals = np.concatenate([seen.residuals, watch.residuals[:, later]], 1)
+    right = np.concatenate([seen.right, watch.right[:, later]], 1)
+    held = held_when_right(residuals, right, LEVELS)
+    return np.column_stack([held, share_held(residuals[:, -1])]), right[:, -1].mean(1)
+
+
 def _visits_to_learned(first: np.ndarray, replicas: int, updates: int) -> np.ndarray:
     """Share of the visits that came to an example which had been right before, [R]."""
     batch, size = Training().batch, first.shape[1]
@@ -176,6 +218,16 @@ def _agreement(mine: np.ndarray, other: np.ndarray) -> np.ndarray:
     ranks = (rankdata(r.mean(1), axis=1) for r in (mine[:, :: 50 // EVERY], other))
     a, b = (r - r.mean(1, keepdims=True) for r in ranks)
     return (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))
+
+
+def _within(mine: np.ndarray, other: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The same among the examples of each label alone, where the frequency of the labels cannot act.
+
+    labels [N]; the mean over the labels, each with as much weight as it has examples.
+    """
+    counts = np.bincount(labels)
+    each = [_agreement(mine[..., labels == c], other[..., labels == c]) for c in range(len(counts))]
+    return np.average(each, axis=0, weights=counts)  # eq: within-label
 
 
 def right_after_one_epoch(guise: Stream, replicas: int, networks: int = 20) -> np.ndarray:

@@ -8,15 +8,17 @@ from operator import add
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from clkit.bowls import Array, Bowl, total
 from clkit.claims import Outcome
 from clkit.data import Dataset
-from clkit.examples import TaskData
-from clkit.instruments import cosines, efficiency, gradients, losses, norms
+from clkit.examples import Batch, TaskData
+from clkit.instruments import Loss, cosines, efficiency, gradients, losses, norms
 from clkit.loop import run
-from clkit.method import Method
+from clkit.method import Method, weighted_mean
 from clkit.metrics import interval
 from clkit.nets import Mlp
 from clkit.record import Record
@@ -29,6 +31,7 @@ UPDATES, EVERY = 1500, 50  # of joint training; between two looks at the gradien
 WIDTHS = (3, 8, 30, 100)  # units in each of the two hidden layers; the last is the claim's
 LONGER = 10  # times the updates, once more for the narrowest network
 LARGE = 512  # examples in a large batch: sixteen times as many, a quarter of the jitter
+HARDEST = 0.1  # share of a task's examples that are called hard: those with the largest loss
 BOWLS = (
     Bowl(np.array([[3.0, 0.8], [0.8, 1.0]]), np.array([-1.2, 0.6])),
     Bowl(np.array([[1.0, -0.6], [-0.6, 2.5]]), np.array([1.0, -0.9])),
@@ -85,6 +88,7 @@ class Pulls:
     efficiency: Array  # [R, N] length of the sum over the sum of the lengths
     losses: Array  # [R, N, T] on all training data of each task
     record: Record
+    method: Method  # as training left it
 
     def named(self) -> dict[str, Array]:
         """[R, N] each."""
@@ -116,11 +120,12 @@ def follow(learned: Stream, tasks: Stream, training: Training, replicas: int) ->
         seen.append((norms(g), norms(g.sum(1)), cosines(g)[:, 0, 1], efficiency(g), losses(method, tasks)))
         updates.append(done)
 
-    record = run(Method(), learned, training, replicas=replicas, observe=look, progress=False)
+    method = Method()
+    record = run(method, learned, training, replicas=replicas, observe=look, progress=False)
     lengths, left, cosine, share, loss = (
         np.stack([v.double().numpy() for v in column], axis=1) for column in zip(*seen, strict=True)
     )
-    return Pulls(updates, lengths, left, cosine, share, loss, record)
+    return Pulls(updates, lengths, left, cosine, share, loss, record, method)
 
 
 def joint(
@@ -140,12 +145,46 @@ def in_sequence(
     return follow(tasks, tasks, training, replicas)
 
 
+def part(hard: bool) -> Loss:
+    """The part of a task's mean loss [R] that its hardest tenth has, or the others; the two add up to the whole.
+
+    The task must come in one chunk: the digits do, 1097 a task.
+    """
+
+    def loss(scores: Tensor, batch: Batch) -> Tensor:
+        each = cross_entropy(scores.transpose(1, 2), batch.y, reduction="none")  # [R, B]
+        most = each.detach().topk(round(HARDEST * each.shape[1]), dim=1).indices
+        mine = torch.zeros_like(each).scatter_(1, most, 1.0)
+        return weighted_mean(each * (mine if hard else 1 - mine), batch.weight)
+
+    return loss
+
+
+def hard_and_easy(pulls: Pulls, tasks: Stream) -> dict[str, Array]:
+    """Where training ended, [R] each: are the gradients of the hard examples opposed, and not those of the others?
+
+    Cosine between the two tasks' gradients over the hardest tenth of each, and over the others; and the share of
+    both losses that the hardest tenth carries.
+    """
+    hard, easy = (
+        cosines(gradients(pulls.method, tasks, loss=part(which)))[:, 0, 1].double().numpy()
+        for which in (True, False)
+    )
+    carried = losses(pulls.method, tasks, loss=part(True)).sum(1).double().numpy()
+    return {
+        "cosine over the hardest tenth": hard,
+        "cosine over the other examples": easy,
+        "share of the loss on the hardest tenth": carried / pulls.losses[:, -1].sum(1),
+    }
+
+
 def equilibrium(replicas: int) -> Outcome:
     """Minus the cosine of the two full gradients at the end of joint training on two permuted tasks, width 100.
 
     Reported: the same for narrower networks, one of them trained longer, for rotated tasks, for tasks that want
-    different answers to the same images, for training in sequence, and for two bowls, where it is exact; with
-    large batches, which were added after the first measurement to see what the jitter does.
+    different answers to the same images, for training in sequence, and for two bowls, where it is exact. Added
+    after the first measurement: large batches, to see what the jitter does, once with ten times the updates; at
+    the end of both, the cosine over the hardest tenth of the examples and over the others.
     """
     arms: dict[str, Pulls] = {}
     for name, tasks in PAIRS.items():
@@ -157,7 +196,12 @@ def equilibrium(replicas: int) -> Outcome:
     for width in (WIDTHS[0], WIDTHS[-1]):
         calm = joint(PAIRS["permuted"], width, replicas, batch=LARGE)
         arms[f"joint, permuted, width {width}, large batches"] = calm
+    late = joint(PAIRS["permuted"], WIDTHS[-1], replicas, LONGER * UPDATES, LONGER * EVERY, LARGE)
+    arms[f"joint, permuted, width {WIDTHS[-1]}, large batches, longer"] = late
     reported: dict[str, np.ndarray] = {}
+    for arm in (f"joint, permuted, width {WIDTHS[-1]}, large batches{end}" for end in ("", ", longer")):
+        halves = hard_and_easy(arms[arm], PAIRS["permuted"])
+        reported |= {f"{what} at the end, {arm}": values for what, values in halves.items()}
     for arm, pulls in arms.items():
         for what, values in pulls.named().items():
             reported |= {

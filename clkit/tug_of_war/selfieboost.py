@@ -6,6 +6,7 @@ examples.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clkit.data import load
-from clkit.metrics import interval
+from clkit.metrics import first_reaching, interval
 from clkit.nets import Build, Mlp
 from clkit.replicas import Draws
 from clkit.scenario import scenario
@@ -27,9 +28,12 @@ def potential(margin: Tensor) -> Tensor:
     return (-margin).exp().mean(-1)  # eq: boost-potential
 
 
-def distribution(margin: Tensor) -> Tensor:
-    """D, proportional to exp(-margin), sums to 1: how much each example counts in the next round, [R, N]."""
-    return (-margin).softmax(-1)  # eq: boost-distribution
+def distribution(margin: Tensor, clip: float = math.inf) -> Tensor:
+    """D, proportional to exp(-margin), sums to 1: how much each example counts in the next round, [R, N].
+
+    Margins beyond `clip` count as `clip`: then no example counts more than exp(2 clip) times another.
+    """
+    return (-margin.clamp(-clip, clip)).softmax(-1)  # eq: boost-distribution
 
 
 def step_loss(old: Tensor, new: Tensor, y: Tensor) -> Tensor:
@@ -38,9 +42,9 @@ def step_loss(old: Tensor, new: Tensor, y: Tensor) -> Tensor:
     return a + a.square() / 2  # eq: boost-loss
 
 
-def edge(old: Tensor, new: Tensor, y: Tensor) -> Tensor:
+def edge(old: Tensor, new: Tensor, y: Tensor, clip: float = math.inf) -> Tensor:
     """Mean of `step_loss` under D, [R]; a round is accepted where it is below -rho."""
-    return (distribution(y * old) * step_loss(old, new, y)).sum(-1)  # eq: boost-edge
+    return (distribution(y * old, clip) * step_loss(old, new, y)).sum(-1)  # eq: boost-edge
 
 
 def bound(old: Tensor, new: Tensor, y: Tensor) -> Tensor:
@@ -59,15 +63,28 @@ class Boosting:
     lr: float = 0.05
     rho: float = 0.1  # edge that a round must show to be accepted
     hidden: int = 50
+    noise: float = 0.0  # share of the training labels that are drawn anew, each of the two equally likely
+    clip: float = math.inf  # of the margins in D
 
 
-def halves(draws: Draws) -> dict[str, tuple[Tensor, Tensor]]:
-    """train and test: images [R, N, 8, 8] and y [R, N], 1 for the digits 5 to 9, -1 for 0 to 4."""
+RATES = (0.05, 0.1, 0.2, 0.5)  # step sizes of the comparison
+NOISE = 0.2  # a fifth of the labels, of which half come out right again
+CLIP = 1.0  # ours: a tenth of the labels wrong, each e^2 times as often, would be 45 % of all that is drawn
+
+
+def halves(draws: Draws, noise: float = 0.0) -> dict[str, tuple[Tensor, Tensor]]:
+    """train and test: images [R, N, 8, 8] and y [R, N], 1 for the digits 5 to 9, -1 for 0 to 4.
+
+    A share `noise` of the training labels is drawn anew.
+    """
     data = load("digits")
     found = {}
     for which, rows in (("train", data.train), ("test", data.test)):
         x, y = data.x[rows].to(draws.dtype), torch.where(data.y[rows] >= 5, 1.0, -1.0).to(draws.dtype)
         found[which] = (x.expand(draws.replicas, *x.shape), y.expand(draws.replicas, -1))
+    x, y = found["train"]
+    chosen, coin = draws.uniform("label noise", (2, y.shape[1])).unbind(1)
+    found["train"] = (x, torch.where(chosen < noise, torch.where(coin < 0.5, 1.0, -1.0).to(y.dtype), y))
     return found
 
 
@@ -79,29 +96,33 @@ def network(settings: Boosting, draws: Draws) -> torch.nn.Module:
 def boost(settings: Boosting, draws: Draws) -> dict[str, np.ndarray]:
     """SelfieBoost round by round, arrays [R, rounds]; errors [R, rounds + 1], of the accepted network.
 
-    Keys: train, test (errors), log_potential [R, rounds + 1]; edge, ratio, bound, largest (a), accepted [R, rounds].
+    Keys: train, test (errors), log_potential [R, rounds + 1]; edge, ratio, bound, largest (a), accepted and
+    wrong [R, rounds], the last the share of D on labels that are wrong, in the round.
     """
-    data, net = halves(draws), network(settings, draws)
+    data, net = halves(draws, settings.noise), network(settings, draws)
     x, y = data["train"]
+    astray = y != halves(draws)["train"][1]
     old, exam = _scores(net, x), _scores(net, data["test"][0])
     log = [(_error(old, y), _error(exam, data["test"][1]), potential(y * old).log())]
     rounds = []
     for number in range(settings.rounds):
         _train(net, settings, draws, number, x, y, old)
         new = _scores(net, x)
-        good = edge(old, new, y) < -settings.rho  # eq: boost-acceptance
+        gain = edge(old, new, y, settings.clip)
+        good = gain < -settings.rho  # eq: boost-acceptance
         ratio, largest = potential(y * new) / potential(y * old), (y * (old - new)).amax(-1)
-        rounds.append((edge(old, new, y), ratio, bound(old, new, y), largest, good))
+        wrong = (distribution(y * old, settings.clip) * astray).sum(-1)
+        rounds.append((gain, ratio, bound(old, new, y), largest, good, wrong))
         old = torch.where(good[:, None], new, old)
         exam = torch.where(good[:, None], _scores(net, data["test"][0]), exam)
         log.append((_error(old, y), _error(exam, data["test"][1]), potential(y * old).log()))
-    names = ("train", "test", "log_potential"), ("edge", "ratio", "bound", "largest", "accepted")
+    names = ("train", "test", "log_potential"), ("edge", "ratio", "bound", "largest", "accepted", "wrong")
     return _table(names[0], log) | _table(names[1], rounds)
 
 
 def plain(settings: Boosting, draws: Draws) -> dict[str, np.ndarray]:
     """The control: the logistic loss, all examples alike, as many updates; errors [R, rounds + 1]."""
-    data, net = halves(draws), network(settings, draws)
+    data, net = halves(draws, settings.noise), network(settings, draws)
     log = [tuple(_error(_scores(net, x), y) for x, y in data.values())]
     for number in range(settings.rounds):
         _train(net, settings, draws, number, *data["train"], None)
@@ -121,7 +142,7 @@ def _train(
     """One round of updates: against the scores `old` [R, N], or plain."""
     optimizer = torch.optim.SGD(net.parameters(), lr=settings.lr)
     chance = draws.uniform("boost", (settings.steps * settings.batch,), counter=number)
-    share = distribution(y * (old if old is not None else 0))  # plain: all alike
+    share = distribution(y * (old if old is not None else 0), settings.clip)  # plain: all alike
     drawn = torch.searchsorted(share.double().cumsum(1), chance).clamp(max=y.shape[1] - 1)
     replica = torch.arange(draws.replicas)[:, None]
     for index in drawn.split(settings.batch, dim=1):
@@ -149,12 +170,15 @@ def _table(names: tuple[str, ...], rows: Sequence[tuple[Tensor, ...]]) -> dict[s
 
 
 def boosting(replicas: int, settings: Boosting = Boosting()) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """SelfieBoost against plain training at the same step size and at ten times that: curves, reported."""
-    draws = Draws(tuple(range(replicas)))
+    """SelfieBoost against plain training, each at every step size, with right labels and with wrong: curves, reported.
+
+    The first step size and ten times that are drawn as curves.
+    """
+    runs = sweep(settings, Draws(tuple(range(replicas))))
     arms = {
-        "SelfieBoost": boost(settings, draws),
-        "plain, same step size": plain(settings, draws),
-        "plain, ten times the step size": plain(replace(settings, lr=10 * settings.lr), draws),
+        "SelfieBoost": runs["SelfieBoost"][RATES[0]],
+        "plain, same step size": runs["plain"][RATES[0]],
+        "plain, ten times the step size": runs["plain"][RATES[-1]],
     }
     curves = {arm: {k: _means(found[k]) for k in ("train", "test")} for arm, found in arms.items()}
     own = arms["SelfieBoost"]
@@ -171,7 +195,55 @@ def boosting(replicas: int, settings: Boosting = Boosting()) -> tuple[dict[str, 
     reported["boosting, of these, bound kept"] = (
         (small & (own["ratio"] <= own["bound"] + 1e-6)).sum(1).astype(float)
     )
-    return curves, reported
+    for arm, at in runs.items():
+        for lr, found in at.items():
+            reported[f"boosting, test error at the end, step size {lr}: {arm}"] = found["test"][:, -1]
+            if arm.startswith("SelfieBoost") and found["wrong"].any():
+                reported[f"boosting, wrong labels drawn in the last round, step size {lr}: {arm}"] = found[
+                    "wrong"
+                ][:, -1]
+    return curves, reported | _at_the_best(runs)
+
+
+def sweep(settings: Boosting, draws: Draws) -> dict[str, dict[float, dict[str, np.ndarray]]]:
+    """SelfieBoost and plain training at every step size; with wrong labels, SelfieBoost with clipped margins too."""
+    noisy = replace(settings, noise=NOISE)
+    arms = {
+        "SelfieBoost": (boost, settings),
+        "plain": (plain, settings),
+        "SelfieBoost, a fifth random labels": (boost, noisy),
+        "SelfieBoost clipped, a fifth random labels": (boost, replace(noisy, clip=CLIP)),
+        "plain, a fifth random labels": (plain, noisy),
+    }
+    return {
+        arm: {lr: learn(replace(own, lr=lr), draws) for lr in RATES} for arm, (learn, own) in arms.items()
+    }
+
+
+def _at_the_best(runs: dict[str, dict[float, dict[str, np.ndarray]]]) -> dict[str, np.ndarray]:
+    """Each arm at the step size with the smallest mean test error at the end: SelfieBoost minus plain, [R].
+
+    And, with right labels, the rounds [R] to the error that plain training ends with, plus half a point; all rounds
+    where an arm never gets there.
+    """
+    errors = {
+        arm: min((found["test"] for found in at.values()), key=lambda test: test[:, -1].mean())
+        for arm, at in runs.items()
+    }
+    own, control = errors["SelfieBoost"], errors["plain"]
+    gap = {
+        f"boosting, test error, each at its best step size: {arm} minus plain": (
+            errors[arm] - errors["plain, a fifth random labels" if "labels" in arm else "plain"]
+        )[:, -1]
+        for arm in errors
+        if arm.startswith("SelfieBoost")
+    }
+    rounds, target = np.arange(own.shape[1]), control[:, -1] + 0.005
+    for arm, error in {"SelfieBoost": own, "plain": control}.items():
+        reached = first_reaching(rounds, -error, -target)
+        gap[f"boosting, rounds to the target: {arm}"] = np.minimum(reached, rounds[-1])
+        gap[f"boosting, target reached: {arm}"] = np.isfinite(reached).astype(float)
+    return gap
 
 
 def _means(values: np.ndarray) -> dict[str, list[float | None]]:

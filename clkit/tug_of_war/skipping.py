@@ -40,12 +40,15 @@ def skippable(residuals: np.ndarray, threshold: float) -> tuple[np.ndarray, np.n
 class LeaveOut(Method):
     """Plain training in which, from some moment on, the examples that are known then leave the mix for good.
 
-    The loss stays the sum over the batch divided by its size: the examples that remain pull as before.
+    The loss stays the sum over the batch divided by its size: the examples that remain pull as before. Controls:
+    others leave than the known; or those that remain pull harder, so that the whole batch pulls as before.
     """
 
     moment: float = 0.2  # share of the training after which they leave
     replayed: float = 0.0  # share of their visits that take place all the same; 1: plain training
     classes: int = 0  # > 0: not the known leave, but all examples of the first so many classes
+    drawn: bool = False  # not the known leave, but as many drawn by chance
+    smaller: bool = False  # divide by the examples that remain: a smaller batch; else by the whole batch
     name: ClassVar[str] = "leave out"
     listed: ClassVar[bool] = False
 
@@ -54,6 +57,7 @@ class LeaveOut(Method):
         self.x, self.y, _ = task.train.take(rows)
         self.feed, self.visits = Feed(self.draws, "replayed"), 0
         self.left: Tensor | None = None  # [R, N], True = left out
+        self.known_then: Tensor | None = None  # [R, N], True = known at that moment
         self.spared = torch.zeros(self.draws.replicas, device=self.draws.device)  # backward passes
         return None
 
@@ -63,14 +67,23 @@ class LeaveOut(Method):
             return each.mean(1)
         if self.left is None:
             with torch.no_grad():
-                known = residual(each_loss(self, self.x, self.y)) < KNOWN  # eq: known
-            self.left = self.y < self.classes if self.classes else known
+                self.known_then = residual(each_loss(self, self.x, self.y)) < KNOWN  # eq: known
+            self.left = self._leaving(self.known_then)
         size = batch.index.shape[1]
         chance = self.feed(self.visits, size)
         self.visits += size
         gone = self.left.gather(1, batch.index) & (chance >= self.replayed)
         self.spared += gone.sum(1)
-        return (each * ~gone).mean(1)  # eq: left-out
+        whole = (~gone).sum(1).clamp(min=1) if self.smaller else size
+        return (each * ~gone).sum(1) / whole  # eq: left-out
+
+    def _leaving(self, known: Tensor) -> Tensor:
+        if self.classes:
+            return self.y < self.classes
+        if self.drawn:
+            rank = self.draws.uniform("leaving", self.y.shape[1:]).argsort(1).argsort(1)
+            return rank < known.sum(1, keepdim=True)
+        return known
 
 
 @dataclass(kw_only=True, eq=False)
@@ -113,27 +126,41 @@ class SkipRandom(Method):
 def dropping_the_easy(replicas: int, updates: int = UPDATES) -> Outcome:
     """T5: arms that are alike until a fifth of the run; then the known leave, or stay, or are replayed a little.
 
-    A contrast beside them: about as many examples leave, but all that there are of seven digits.
+    Contrasts beside them: as many examples leave, drawn by chance, also with a pull that is not smaller; and about as
+    many leave, but all that there are of seven digits.
     """
     reported: dict[str, np.ndarray] = {}
     curves: dict[str, Any] = {}
     on_left, training = {}, Training(updates=(updates,), every=4 * EVERY)
     arms = {"kept": LeaveOut(replayed=1.0), "left out": LeaveOut(), "a few replayed": LeaveOut(replayed=0.05)}
-    for arm, method in (arms | {"seven digits left out": LeaveOut(classes=7)}).items():
+    arms |= {
+        "left at random": LeaveOut(drawn=True),
+        "left at random, others pull harder": LeaveOut(drawn=True, smaller=True),
+        "seven digits left out": LeaveOut(classes=7),
+    }
+    test, stayed = (
+        dict[str, np.ndarray](),
+        np.array(0),
+    )  # [R, N] after the loop's first arm: right where all are kept
+    for arm, method in arms.items():
         watch = Watch(Shuffled())
         record = run(method, Shuffled(), training, replicas=replicas, progress=False, observe=watch)
-        assert method.left is not None and record.curve is not None
-        left = method.left.cpu().numpy()
-        on = (watch.right & left[:, None]).sum(2) / left.sum(1)[:, None]  # [R, E]
-        others = (watch.right & ~left[:, None]).sum(2) / (~left).sum(1)[:, None]
-        lost = ((watch.residuals[:, -1] >= KNOWN) & left).sum(1) / left.sum(1)
-        on_left[arm] = on[:, -1]
+        assert method.left is not None and method.known_then is not None and record.curve is not None
+        left, known = method.left.cpu().numpy(), method.known_then.cpu().numpy()
+        on, others = _share(watch.right, left[:, None]), _share(watch.right, ~left[:, None])  # [R, E]
+        pull = watch.residuals[:, np.searchsorted(watch.updates, method.moment * updates)]
+        stayed = watch.right[:, -1] if arm == "kept" else stayed
+        on_left[arm], test[arm] = on[:, -1], record.matrix[:, -1, 0]
         spared = method.spared.cpu().numpy() / (updates * training.batch)
         reported |= {
             f"accuracy on the examples left out: {arm}": on[:, -1],
-            f"no longer known, of those left out: {arm}": lost,
+            f"accuracy on them, had they stayed: {arm}": _share(stayed, left),
+            f"no longer known, of the known that left: {arm}": _share(
+                watch.residuals[:, -1] >= KNOWN, left & known
+            ),
+            f"share of the residual that left: {arm}": (pull * left).sum(1) / pull.sum(1),
             f"accuracy on the other training examples: {arm}": others[:, -1],
-            f"test accuracy: {arm}": record.matrix[:, -1, 0],
+            f"test accuracy: {arm}": test[arm],
             f"backward passes spared: {arm}": spared,
             f"operations, of plain training: {arm}": 1 - spared,  # no forward pass either
             f"bytes kept: {arm}": np.full(replicas, record.bytes_kept[-1] + (left.shape[1] + 7) // 8),
@@ -141,6 +168,14 @@ def dropping_the_easy(replicas: int, updates: int = UPDATES) -> Outcome:
         stay = [((~left) & (method.y.cpu().numpy() == c)).sum(1) for c in range(10)]
         reported[f"share of the examples left out: {arm}"] = left.mean(1)
         reported[f"examples that stay of the digit with fewest: {arm}"] = np.min(stay, axis=0).astype(float)
+        if method.drawn:
+            new = left & ~known
+            reported |= {
+                f"accuracy on those not yet known that left: {arm}": _share(watch.right[:, -1], new),
+                f"accuracy on those not yet known, had they stayed: {arm}": _share(stayed, new),
+                f"test accuracy, kept minus {arm}": test["kept"] - test[arm],
+                f"test accuracy, left out minus {arm}": test["left out"] - test[arm],
+            }
         curves["updates"] = watch.updates
         curves[arm] = {
             "left out": band(on),
@@ -150,12 +185,19 @@ def dropping_the_easy(replicas: int, updates: int = UPDATES) -> Outcome:
     return Outcome(on_left["kept"] - on_left["left out"], reported, curves)
 
 
+def _share(right: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """Share of the examples `of` that are right, [..., N] and [..., N] -> [...]; 0 where there are none."""
+    return (right & of).sum(-1) / np.maximum(of.sum(-1), 1)
+
+
 def fewer_passes(replicas: int, updates: int = UPDATES) -> Outcome:
     """W2: updates to the test accuracy that plain training ends with, less half a point; a look costs a whole batch.
 
-    An arm that never gets there is charged with all passes of plain training. A backward pass counts as two
-    operations, a forward pass as one; the controls need no forward pass of what they skip. Active bias and
-    SelfieBoost, which revisit the hard more, are reported beside it.
+    What skipping the known spares is counted up to the target; where it never gets there it is charged with all of
+    plain training. What a control spares is reported only if each of its replicas gets there. A backward pass counts
+    as two operations, a forward pass as one; the controls need no forward pass of what they skip. Skipping only
+    takes pull away, and so can hardly spare updates. Active bias and SelfieBoost, which make some pull harder, are
+    reported beside it, with their updates to targets of their own.
     """
     training, stream = Training(updates=(updates,), every=EVERY), Shuffled()
     looks, size = np.arange(EVERY, updates + 1, EVERY), training.batch
@@ -189,14 +231,12 @@ def fewer_passes(replicas: int, updates: int = UPDATES) -> Outcome:
     for name, found in accuracy.items():
         share = passes[name][:, -1] / full[:, -1]
         looked = 1.0 if name == "skip known" else share  # forward passes
+        reached = np.isfinite(first_reaching(looks, found, target))
         visits = _updates(found, looks, target, updates) * size  # until the target
         work[name] = 2 * needed[name] + (visits if name == "skip known" else needed[name])
         reported |= {
             f"test accuracy at the end: {name}": found[:, -1],
-            f"backward passes to the target: {name}": needed[name],
-            f"spared to the target: {name}": 1 - needed[name] / needed["plain"],
-            f"operations spared to the target: {name}": 1 - work[name] / work["plain"],
-            f"target reached: {name}": (found >= target[:, None]).any(1).astype(float),
+            f"target reached: {name}": reached.astype(float),
             f"backward passes in all, of plain training: {name}": share,
             f"forward passes in all, of plain training: {name}": looked + 0 * share,
             f"operations in all, of plain training: {name}": (looked + 2 * share) / 3,
@@ -204,6 +244,12 @@ def fewer_passes(replicas: int, updates: int = UPDATES) -> Outcome:
                 found, passes[name], passes["skip known"]
             ),
         }
+        if reached.all() or name == "skip known":
+            reported |= {
+                f"backward passes to the target: {name}": needed[name],
+                f"spared to the target: {name}": 1 - needed[name] / needed["plain"],
+                f"operations spared to the target: {name}": 1 - work[name] / work["plain"],
+            }
         curves[name] = {"test accuracy": band(found), "backward passes": passes[name].mean(0).tolist()}
     slow, quick = (_updates(accuracy[name], looks, target, updates) for name in ("plain", "skip known"))
     reported |= {"updates to the target: plain": slow, "updates to the target: skip known": quick}

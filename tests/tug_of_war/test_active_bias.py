@@ -12,8 +12,10 @@ from clkit.training import Training
 from clkit.tug_of_war.active_bias import (
     ActiveBias,
     History,
+    _rank_correlation,
     closeness,
     deviation,
+    easy,
     emphasis,
     equal,
     hard,
@@ -48,12 +50,23 @@ def test_an_example_that_comes_twice_in_a_batch_counts_twice() -> None:
 def test_scores_by_hand() -> None:
     """eq: prediction-variance, eq: threshold-closeness. Visits 0.2 and 0.6: mean 0.4, v = 0.04, n = 2.
 
-    sqrt(0.04 + 0.04^2 / 1) = 0.20396; 0.4 * 0.6 = 0.24; 1 - 0.4 = 0.6.
+    sqrt(0.04 + 0.04^2 / 1) = 0.20396; 0.4 * 0.6 = 0.24; 1 - 0.4 = 0.6; easy 0.4.
     """
     found = history([[0.2, 0.6]])
     assert float(deviation(found)) == pytest.approx(0.0416**0.5, rel=1e-6)
     assert float(closeness(found)) == pytest.approx(0.24)
     assert float(hard(found)) == pytest.approx(0.6)
+    assert float(easy(found)) == pytest.approx(0.4)
+
+
+def test_rank_correlation_by_hand() -> None:
+    """Ranks 1 2 3 4 and 2 1 4 3: 1 - 6 * 4 / (4 * 15) = 0.6, whatever the values. The values themselves give 0.97.
+
+    Second replica: rising against falling, -1.
+    """
+    a = torch.tensor([[1.0, 2.0, 3.0, 50.0], [1.0, 2.0, 3.0, 4.0]])
+    b = torch.tensor([[2.0, 1.0, 50.0, 49.0], [4.0, 3.0, 0.2, 0.1]])
+    assert _rank_correlation(a, b).tolist() == pytest.approx([0.6, -1.0])
 
 
 def test_weights_have_mean_one_and_starve_nobody() -> None:
@@ -68,7 +81,7 @@ def test_a_constant_history_gives_equal_weights() -> None:
     """Also where no prediction has ever varied: 0 / 0 would be NaN."""
     constant = history([[0.3, 0.3]] * 5)
     constant.squares = constant.count * constant.mean.square()  # exactly constant, without rounding
-    for score in (deviation, closeness, hard, equal):
+    for score in (deviation, closeness, hard, easy, equal):
         torch.testing.assert_close(weights(score(constant)), torch.ones(1, 5).double())
 
 
@@ -105,6 +118,17 @@ def test_it_remembers_every_visit_and_what_was_said() -> None:
     assert method.history.count.sum(1).tolist() == [1280.0] * 2
     assert set(method.history.count.unique().tolist()) == {12.0, 13.0}
     assert 0.1 < float(method.history.mean.mean()) < 1
+
+
+def test_wrong_labels_weigh_little_with_the_easy_and_much_with_the_hard() -> None:
+    """The network does not believe them: 1 - p is large. Where all count alike they weigh 1."""
+    found = emphasis(2, epochs=6)
+    weight = {
+        name: found[f"active bias, a fifth random labels, weight of the wrong labels: {name}"]
+        for name in ("plain", "easy", "hard", "variance")
+    }
+    np.testing.assert_allclose(weight["plain"], 1)
+    assert (weight["easy"] < 0.8).all() and (weight["variance"] < 0.8).all() and (weight["hard"] > 1.1).all()
 
 
 def test_another_replica_count_gives_the_same_replicas() -> None:

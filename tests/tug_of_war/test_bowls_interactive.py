@@ -131,7 +131,14 @@ def drawn(chromium):
     """A page with the interactive, both minima in one place, joint training, looked at where it has ended."""
     same = {"curvature": [[2, 0], [0, 1]], "minimum": [0, 0]}
     values = {"tasks": [same, same], "start": [1, 0], "lr": 0.1, "steps": 60, "method": JOINT, "strength": 1}
-    values |= {"methods": list("abcdefg"), "angle": 0, "stretch": 1, "look": 120, "scale": 0.35, "alt": "two bowls"}
+    values |= {
+        "methods": list("abcdefg"),
+        "angle": 0,
+        "stretch": 1,
+        "look": 120,
+        "scale": 0.35,
+        "alt": "two bowls",
+    }
     page = chromium.new_page()
     page.set_content('<div id="root"></div>')
     page.add_script_tag(content=widgets.javascript("bowls"))

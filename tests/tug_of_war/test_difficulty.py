@@ -18,8 +18,10 @@ from clkit.tug_of_war.difficulty import (
     Watch,
     _agreement,
     _visits_to_learned,
+    _within,
     each_loss,
     first_learned,
+    held_when_right,
     learned_early,
     learned_for_good,
     residual,
@@ -59,6 +61,18 @@ def test_share_held_by_hand() -> None:
     np.testing.assert_allclose(share_held(few, share=1.0), 1.0)
 
 
+def test_share_held_at_equal_shares_of_right_by_hand() -> None:
+    """eq: held-when-right. Ten examples, three looks with 2, 6 and 5 right; the hardest holds 10, 55 and 40 %.
+
+    Half are right first at the second look: 55 %, not the 40 % of the last; nine are right at none.
+    """
+    residuals = np.full((1, 3, 10), 0.1)
+    residuals[0, 1, 7], residuals[0, 2, 4] = 1.1, 0.6
+    right = np.arange(10) < np.array([2, 6, 5])[:, None]
+    found = held_when_right(residuals, right[None], (0.2, 0.5, 0.6, 0.9))
+    np.testing.assert_allclose(found, [[0.1, 0.55, 0.55, np.nan]])
+
+
 def test_when_an_example_is_learned_by_hand() -> None:
     """Looks at 0, 5, 10, 15. Right at 5, wrong at 10, right at 15: first at 5, for good at 15.
 
@@ -86,6 +100,21 @@ def test_agreement_is_a_rank_correlation() -> None:
     mean = mine[:, ::10].mean(1)[:, None]
     np.testing.assert_allclose(_agreement(mine, mean**3), 1)
     np.testing.assert_allclose(_agreement(mine, -mean), -1)
+
+
+def test_agreement_within_a_label_ignores_differences_between_labels() -> None:
+    """eq: within-label. Label 1 is harder than label 0 for both networks; within each they say the opposite.
+
+    Over all examples the ranks agree; a mean over the labels gives -1, and labels of unequal number are weighted:
+    with the order of label 0 turned round, (6 - 4) / 10.
+    """
+    labels = np.array([0] * 6 + [1] * 4)
+    order = np.arange(10.0)
+    mine = np.broadcast_to(order + 20 * labels, (1, 11, 10))
+    opposite, mixed = -order + 40 * labels, np.where(labels == 0, order, -order) + 40 * labels
+    assert _agreement(mine, opposite[None, None]) > 0.3
+    np.testing.assert_allclose(_within(mine, opposite[None, None], labels), -1)
+    np.testing.assert_allclose(_within(mine, mixed[None, None], labels), 0.2)
 
 
 def test_the_watch_sees_what_the_network_says() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from clkit.examples import Batch
 from clkit.instruments import gradients
 from clkit.loop import run
 from clkit.method import Method
@@ -108,3 +109,32 @@ def test_curves_are_means_with_intervals():
     assert drawn["updates"] == [0, 20, 40]
     assert drawn["cosine"]["mean"] == pytest.approx(found.cosine.mean(0), abs=1e-4)
     assert all(low <= mean <= high for mean, low, high in zip(*drawn["pull of task 2"].values(), strict=True))
+
+
+def test_the_hardest_tenth_by_hand():
+    """Twenty examples, two answers; -log p of the right one is log(1 + exp(-margin)). Two of them are hard."""
+    margins = torch.tensor([[3.0] * 17 + [-2.0, 1.0, -1.0], [1.0, 2.0] + [4.0] * 18])
+    scores = torch.stack([margins, torch.zeros(2, 20)], -1)
+    batch = Batch(
+        torch.zeros(2, 20, 1), torch.zeros(2, 20, dtype=torch.long), torch.ones(2, 20), None, None, 20
+    )
+    each = torch.log1p(torch.exp(-margins))
+    hard, easy = pull.part(True)(scores, batch), pull.part(False)(scores, batch)
+    # Divided by all twenty, not by two: the parts add up to the mean loss.
+    assert hard[0] == pytest.approx(float(each[0, 17] + each[0, 19]) / 20)
+    assert hard[1] == pytest.approx(float(each[1, 0] + each[1, 1]) / 20)
+    assert (hard + easy).numpy() == pytest.approx(each.mean(1).numpy())
+
+
+def test_the_parts_of_the_gradient_add_up():
+    tasks = Permuted(length=2)
+    found = follow(tasks)
+    hard, easy = (gradients(found.method, tasks, loss=pull.part(which)) for which in (True, False))
+    whole = gradients(found.method, tasks)
+    assert (hard + easy).numpy() == pytest.approx(whole.numpy(), abs=1e-6)
+    halves = pull.hard_and_easy(found, tasks)
+    assert halves["cosine over the hardest tenth"] == pytest.approx(
+        torch.cosine_similarity(hard[:, 0], hard[:, 1]).numpy(), abs=1e-5
+    )
+    carried = halves["share of the loss on the hardest tenth"]
+    assert (carried > 0.1).all() and (carried < 1).all()  # more than their number

@@ -8,12 +8,15 @@ import torch
 
 from clkit.replicas import Draws
 from clkit.tug_of_war.selfieboost import (
+    RATES,
     Boosting,
+    _at_the_best,
     boost,
     boosting,
     bound,
     distribution,
     edge,
+    halves,
     plain,
     potential,
     step_loss,
@@ -107,3 +110,46 @@ def test_what_is_reported() -> None:
     )
     np.testing.assert_array_equal(kept, small)
     assert len(curves["SelfieBoost"]["train"]["mean"]) == 3
+    end = reported["boosting, test error at the end: plain, ten times the step size"]
+    np.testing.assert_array_equal(end, reported["boosting, test error at the end, step size 0.5: plain"])
+    assert len([name for name in reported if "at the end, step size" in name]) == 5 * len(RATES)
+    assert len([name for name in reported if "wrong labels drawn" in name]) == 2 * len(RATES)
+
+
+def test_clipped_margins_by_hand() -> None:
+    """Margins -5 and 0, clip 1: e to 1, so D = (0.731, 0.269). Not clipped, the first would take 0.993.
+
+    The edge takes the same D: y = 1, a = (-1, 0), step losses (-0.5, 0).
+    """
+    old = torch.tensor([[-5.0, 0.0]]).double()
+    new, y = old + torch.tensor([[1.0, 0.0]]), torch.ones(1, 2).double()
+    share = np.e / (np.e + 1)
+    assert distribution(old, 1.0)[0].tolist() == pytest.approx([share, 1 - share])
+    assert float(edge(old, new, y, 1.0)) == pytest.approx(-0.5 * share)
+
+
+def test_a_fifth_of_the_labels_drawn_anew_is_a_tenth_wrong() -> None:
+    """Of the training labels, each replica its own; the test labels stay right. D then says how much they draw."""
+    draws = Draws((0, 1, 2))
+    right, noisy = halves(draws), halves(draws, 0.2)
+    wrong = right["train"][1] != noisy["train"][1]
+    assert 0.07 < float(wrong.double().mean()) < 0.13 and not torch.equal(wrong[0], wrong[1])
+    assert torch.equal(right["test"][1], noisy["test"][1])
+    found = boost(Boosting(rounds=2, steps=60, noise=0.2), draws)
+    assert (found["wrong"][:, 1] > 1.3 * wrong.double().mean(1).numpy()).all()
+    assert (boost(Boosting(rounds=1, steps=5), draws)["wrong"] == 0).all()
+
+
+def test_the_best_step_sizes_by_hand() -> None:
+    """Plain is best at 0.5, SelfieBoost at 0.1. Target 0.2 + 0.005: reached after 2 rounds, and after 1."""
+
+    def run(*errors: float) -> dict[str, np.ndarray]:
+        return {"test": np.array([errors])}
+
+    clean = {"plain": {0.1: run(0.5, 0.4, 0.3), 0.5: run(0.5, 0.3, 0.2)}}
+    clean["SelfieBoost"] = {0.1: run(0.5, 0.2, 0.1), 0.5: run(0.5, 0.5, 0.5)}
+    found = _at_the_best(clean)
+    assert found["boosting, rounds to the target: plain"].tolist() == [2]
+    assert found["boosting, rounds to the target: SelfieBoost"].tolist() == [1]
+    name = "boosting, test error, each at its best step size: SelfieBoost minus plain"
+    assert found[name].tolist() == pytest.approx([-0.1])

@@ -9,13 +9,17 @@ import torch
 from clkit.loop import run
 from clkit.method import Method
 from clkit.training import Training
+from clkit.tug_of_war import skipping
+from clkit.tug_of_war.active_bias import emphasis
 from clkit.tug_of_war.difficulty import Watch, everything
 from clkit.tug_of_war.memorization import Shuffled
+from clkit.tug_of_war.selfieboost import Boosting, boosting
 from clkit.tug_of_war.skipping import (
     LeaveOut,
     SkipKnown,
     SkipRandom,
     _at_equal,
+    _share,
     _until,
     dropping_the_easy,
     fewer_passes,
@@ -85,6 +89,39 @@ def test_whole_classes_can_leave() -> None:
     assert torch.equal(method.left, method.y < 7)
 
 
+def test_as_many_can_leave_at_random() -> None:
+    """As many as are known at the moment, of each replica; but others, known and not, in the same proportion."""
+    known, drawn = LeaveOut(moment=0.6), LeaveOut(moment=0.6, drawn=True)
+    for method in (known, drawn):
+        trained(method)
+    assert torch.equal(known.left, drawn.known_then)  # alike until the moment
+    assert torch.equal(known.left.sum(1), drawn.left.sum(1))
+    among = (drawn.left & drawn.known_then).sum(1) / drawn.known_then.sum(1)
+    np.testing.assert_allclose(among.numpy(), drawn.left.double().mean(1).numpy(), atol=0.04)
+    assert not torch.equal(drawn.left[0], drawn.left[1])
+
+
+def test_those_that_remain_can_pull_harder() -> None:
+    """eq: left-out. Divided by their own number, 32 in the batch: the gradient of a smaller batch."""
+    method = LeaveOut(moment=0.6, drawn=True, smaller=True)
+    trained(method)
+    x, y = everything(Shuffled(), method.draws)
+    index = torch.arange(64).expand(2, -1)
+    batch = next(Shuffled().tasks(method.draws)[0].train.batches(index, 64, Shuffled().rule(), 0))
+    method.progress = 1.0
+    each = torch.nn.functional.cross_entropy(
+        method.net(x[:, :64]).transpose(1, 2), y[:, :64], reduction="none"
+    )
+    remain = ~method.left[:, :64]
+    torch.testing.assert_close(method.loss(batch), (each * remain).sum(1) / remain.sum(1))
+
+
+def test_share_by_hand() -> None:
+    """Of examples 0, 1 and 3 the first two are right: 2/3, not 2/4, and not the 3/4 of all. Of none: 0."""
+    right, of = np.array([[True, True, True, False]] * 2), np.array([[True, True, False, True], [False] * 4])
+    assert _share(right, of).tolist() == pytest.approx([2 / 3, 0])
+
+
 def test_skipping_keeps_only_the_pull_of_the_unknown() -> None:
     """eq: skip-known. Against a loop over the batch, with the threshold at the residual of now."""
     method = SkipKnown(threshold=0.2)
@@ -143,7 +180,12 @@ def test_accuracy_at_equal_passes_by_hand() -> None:
 
 
 @pytest.mark.parametrize("claim", [dropping_the_easy, fewer_passes])
-def test_the_claims_are_finite_and_plain_training_is_the_measure(claim: object) -> None:
+def test_the_claims_are_finite_and_plain_training_is_the_measure(
+    claim: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = Boosting(rounds=2, steps=20)
+    monkeypatch.setattr(skipping, "boosting", lambda replicas: boosting(replicas, short))
+    monkeypatch.setattr(skipping, "emphasis", lambda replicas: emphasis(replicas, epochs=1))
     outcome = claim(2, updates=300)  # type: ignore[operator]
     assert np.isfinite(outcome.effect).all()
     assert all(np.isfinite(values).all() for values in outcome.reported.values())
@@ -151,5 +193,23 @@ def test_the_claims_are_finite_and_plain_training_is_the_measure(claim: object) 
         assert (outcome.reported["spared to the target: plain"] == 0).all()
         assert (outcome.reported["forward passes in all, of plain training: skip known"] == 1).all()
     else:
-        kept, left = (outcome.reported[f"backward passes spared: {arm}"] for arm in ("kept", "left out"))
-        assert (kept == 0).all() and (left > 0).all()
+        spared = {
+            arm: outcome.reported[f"backward passes spared: {arm}"]
+            for arm in ("kept", "left out", "left at random")
+        }
+        assert (spared["kept"] == 0).all() and all((spared[arm] > 0).all() for arm in list(spared)[1:])
+        pull = {arm: outcome.reported[f"share of the residual that left: {arm}"] for arm in spared}
+        assert (pull["kept"] == pull["left out"]).all() and (pull["left out"] < pull["left at random"]).all()
+
+
+def test_no_saving_is_reported_of_a_control_that_misses_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is charged for what it never reached would look like one that needs more passes."""
+    monkeypatch.setattr(skipping, "boosting", lambda replicas: ({}, {}))
+    monkeypatch.setattr(skipping, "emphasis", lambda replicas: {})
+    found = fewer_passes(2, updates=300).reported
+    for arm in ("plain", "skip known", "skip at random", "smaller batches"):
+        all_there = bool((found[f"target reached: {arm}"] == 1).all())
+        assert (f"spared to the target: {arm}" in found) == (all_there or arm == "skip known")
+    assert (found["target reached: plain"] == 1).all() and not (
+        found["target reached: skip at random"] == 1
+    ).all()
