@@ -96,6 +96,10 @@ class Prose:
         return {"text/markdown": self.text, "text/plain": self.text}
 
 
+SMALLER = 0.88  # panels of several, against one alone
+BEYOND = 0.03  # inches that a label may leave the picture
+
+
 @dataclass(frozen=True)
 class Page:
     """The figures of one notebook."""
@@ -114,9 +118,17 @@ class Page:
         caption: str = "",  # one or two sentences under the figure
         size: tuple[float, float] = (4.6, 3.1),  # inches of one panel
     ) -> Figure:
-        """Draw the panels for a light and a dark page and write the figure's data as CSV."""
+        """Draw the panels for a light and a dark page and write the figure's data as CSV.
+
+        Raises:
+            ClkitError: no description, or something leaves the picture: shorten the labels of its legend.
+        """
         panels = [draw] if callable(draw) else list(draw)
-        pairs = ["".join(_picture(panel, theme, size) for theme in (LIGHT, DARK)) for panel in panels]
+        if (
+            len(panels) > 1
+        ):  # they are shown smaller, side by side: drawn smaller, too, their text stays readable
+            size = (SMALLER * size[0], SMALLER * size[1])
+        pairs = ["".join(_picture(panel, theme, size, name) for theme in (LIGHT, DARK)) for panel in panels]
         body = "".join(f'<div class="kit-panel">{pair}</div>' for pair in pairs)
         body = f'<div class="kit-panels" role="img" aria-label="{html.escape(alt)}">{body}</div>'
         return self.frame(body, name=name, alt=alt, data=data, command=command, caption=caption)
@@ -228,7 +240,14 @@ def _line(number: int, theme: Theme) -> dict:
 
 def _legend(axes: Axes, entries: int) -> None:
     columns = 1 if entries == 1 else 3 if entries > 4 else 2
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, frameon=False, handlelength=3)
+    axes.legend(
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=columns,
+        frameon=False,
+        handlelength=2.2,
+        columnspacing=1.2,
+    )
 
 
 def _style(theme: Theme) -> dict[str, object]:
@@ -251,12 +270,20 @@ def _style(theme: Theme) -> dict[str, object]:
     }
 
 
-def _picture(draw: Draw, theme: Theme, size: tuple[float, float]) -> str:
+def _picture(draw: Draw, theme: Theme, size: tuple[float, float], name: str) -> str:
     with style.context(["default", _style(theme)]):  # a reader's own matplotlibrc changes nothing
         canvas = Canvas(figsize=size, layout="constrained")
         draw(canvas.subplots(), theme)
         stream = StringIO()
         canvas.savefig(stream, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+        drawn = canvas.get_tightbbox()
+    out = {"left": -drawn.x0, "right": drawn.x1 - size[0], "below": -drawn.y0, "above": drawn.y1 - size[1]}
+    if max(out.values()) > BEYOND:
+        where = ", ".join(f"{side} by {by:.2f}" for side, by in out.items() if by > BEYOND)
+        raise ClkitError(
+            f"figure {name!r} leaves its panel of {size[0]:.1f} x {size[1]:.1f} inches, {where}: shorten the labels of "
+            "its legend or its axes, or give a larger size."
+        )
     drawing = stream.getvalue().partition("<svg")
     text = re.sub(r'(?<= [dxy]=")[^"]+', lambda path: _short(path[0]), "".join(drawing[1:]))  # half the bytes
     source = quote(re.sub(r"\s+", " ", text).replace('"', "'"), safe=" /:;,=()'")
