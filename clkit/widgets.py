@@ -94,7 +94,7 @@ def player(
     body = (
         f'<div class="kit-player" id="{root}">{_radios(root, switch, [str(option) for option in options])}'
         f'<div class="kit-drawing"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(alt)}">'
-        f'<g transform="translate({LEFT} {TOP})">{_axes(steps, places, list(marks), xlabel, ylabel, limits)}'
+        f'<g transform="translate({LEFT} {TOP})">{_axes(steps, list(marks), xlabel, ylabel, limits)}'
         f'<clipPath id="{root}-clip"><rect y="-5" width="{width}" height="{height + 10}"/></clipPath>'
         f'<g clip-path="url(#{root}-clip)">{groups}</g>'
         f'<path class="kit-cursor" d="M0 0V{height}" transform="translate({width} 0)"/></g></svg>'
@@ -194,7 +194,6 @@ def _band(
 
 def _axes(
     steps: list[float],
-    places: list[float],
     marks: list[float],
     xlabel: str,
     ylabel: str,
@@ -209,12 +208,16 @@ def _axes(
     for fifth in range(6):
         value, y = limits[0] + (limits[1] - limits[0]) * fifth / 5, height * (1 - fifth / 5)
         drawn += f'<path class="kit-grid" d="M0 {y:g}H{width}"/>' + text(f"-6 {y + 4:g}", f"{value:g}", "end")
+
+    def across(value: float) -> float:
+        return width * (value - steps[0]) / (steps[-1] - steps[0])
+
     for mark in marks:
-        x = width * (mark - steps[0]) / (steps[-1] - steps[0])
-        drawn += f'<path class="kit-mark" d="M{x:.1f} 0V{height}"/>'
-    for number in range(0, len(steps), max(1, (len(steps) - 1) // 5)):
-        anchor = "end" if number == len(steps) - 1 else "middle"
-        drawn += text(f"{places[number]:g} {height + 17}", f"{steps[number]:g}", anchor)
+        drawn += f'<path class="kit-mark" d="M{across(mark):.1f} 0V{height}"/>'
+    few = 0 < len(marks) <= 5  # then the numbers stand where the marks do
+    for value in [steps[0], *marks, steps[-1]] if few else steps[:: max(1, (len(steps) - 1) // 5)]:
+        anchor = "end" if value == steps[-1] else "middle"
+        drawn += text(f"{across(value):.1f} {height + 17}", f"{value:g}", anchor)
     return drawn
 
 
