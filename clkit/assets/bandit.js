@@ -61,7 +61,7 @@ kit.interactive("bandit", {
       var last = found.policies[steps.get()];
       place.textContent = "";
       var p = kit.plot(place, {
-        x: [0, steps.get()], y: [0, 1], width: 560, height: 300, xlabel: "steps", ylabel: "chance of each task",
+        x: [0, 1.04 * steps.get()], y: [0, 1], width: 560, height: 300, xlabel: "steps", ylabel: "chance of each task",
         label: "Chances of the four tasks after " + steps.get() + " steps: " + last.map(function (v) { return v.toFixed(2); }).join(", ")
       });
       names.forEach(function (_, k) {

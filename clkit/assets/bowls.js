@@ -132,9 +132,19 @@ kit.interactive("bowls", {
       var far = points.findIndex(function (v) { return Math.abs(v[0]) > bound || Math.abs(v[1]) > bound; });
       return far < 0 ? points : points.slice(0, far + 1);
     }
+    function apartBy(units) {  // of the steps those that are so far from the last one kept: dots that do not cover each other
+      var last = null;
+      return function (v) {
+        var kept = last === null || Math.hypot(p.x(v[0]) - p.x(last[0]), p.y(v[1]) - p.y(last[1])) >= units;
+        if (kept) { last = v; }
+        return kept;
+      };
+    }
     function pull(w, v, colour, dash, width, acts) {
-      var scaled = [w[0] + data.scale * v[0], w[1] + data.scale * v[1]], group = kit.svg(arrows, "g", { opacity: acts ? 1 : 0.35 });
-      if (Math.hypot(v[0], v[1]) < 1e3) { kit.arrow(p, group, w, scaled, ink(colour, dash, width)); }
+      var scaled = [w[0] + data.scale * v[0], w[1] + data.scale * v[1]], ground = { stroke: "var(--pst-color-background, #fff)", "stroke-width": 11 };
+      if (Math.hypot(v[0], v[1]) >= 1e3) { return; }
+      if (!acts) { p.line(arrows, [w, scaled], ground); }  // a pale one would not show on the path
+      kit.arrow(p, kit.svg(arrows, "g", { opacity: acts ? 1 : 0.7 }), w, scaled, ink(colour, dash, width));
     }
     function force(n, found, kind) {  // the arrows at step n
       var w = found.path[n], move = found.moves[n], a = found.pulls[0][n], b = found.pulls[1][n], second = n >= data.steps;
@@ -157,10 +167,10 @@ kit.interactive("bowls", {
       });
       var path = near(found.path, 50);
       p.line(lines, path, ink(5, "none", 1.5));
-      path.forEach(function (v) { kit.svg(lines, "circle", { cx: p.x(v[0]), cy: p.y(v[1]), r: 2, fill: kit.colour(5) }); });
-      kit.svg(lines, "circle", Object.assign({ cx: p.x(found.balance[0]), cy: p.y(found.balance[1]), r: 8, fill: "none" }, ink(2, "none", 2)));
-      p.text(lines, found.balance, "w*", { dx: 11, dy: 16 });
+      path.filter(apartBy(5)).forEach(function (v) { kit.svg(lines, "circle", { cx: p.x(v[0]), cy: p.y(v[1]), r: 2, fill: kit.colour(5) }); });
       if (path.length > n) { force(n, found, kind); }
+      kit.svg(arrows, "circle", Object.assign({ cx: p.x(found.balance[0]), cy: p.y(found.balance[1]), r: 8, fill: "none" }, ink(2, "none", 2)));
+      p.text(arrows, found.balance, "w*", { dx: -7, dy: -6, "text-anchor": "end" });
       if (runs(found)) { p.text(lines, [-2.9, 1.45], "This path runs away: the step size is too large.", { "text-anchor": "start" }); }
       q.line(curves, [[n, 0], [n, 8]], ink(5, "2 3", 1));
       report(n, found);

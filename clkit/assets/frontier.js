@@ -26,10 +26,10 @@ kit.interactive("frontier", {
     var method = kit.choice(controls, { legend: "Method", labels: data.labels, value: 0 }, show);
     var last = data.methods[0].strengths.length - 1;
     var place = kit.slider(controls, {
-      label: "strength", min: 0, max: last, step: 0.1, value: data.place, show: function (v) { return power(at(method ? method.get() : 0, v).strength); }
+      label: "strength", min: 0, max: last, step: 0.25, value: data.place, show: function (v) { return power(at(method ? method.get() : 0, v).strength); }
     }, show);
     var price = kit.slider(controls, {
-      label: "forgetting counts, q", min: 0, max: 1, step: 0.05, value: data.price,
+      label: "share of forgetting in the price, q", min: 0, max: 1, step: 0.05, value: data.price,
       show: function (v) { return Math.round(100 * v) + " %"; }
     }, show);
     var holder = kit.element(root, "div");

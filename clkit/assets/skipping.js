@@ -10,7 +10,15 @@ kit.interactive("skipping", {
     s.thresholds.forEach(function (t, i) {
       if (Math.abs(t - s.threshold) < Math.abs(s.thresholds[nearest] - s.threshold) - 1e-12) { nearest = i; }
     });
-    return { skipped: count / s.residuals.length, held: total > 0 ? lost / total : 0, nearest: nearest };
+    var n = s.residuals.length, skipped = count / n, held = total > 0 ? lost / total : 0;
+    function percent(share, rest) {  // rest: how many are missing to all
+      var rounded = Math.round(100 * share), shown = rounded;
+      if (rounded === 100 && rest) { shown = "> 99"; }
+      if (rounded === 0 && share > 0) { shown = "< 1"; }
+      return shown + "\u00a0%";
+    }
+    var words = [percent(skipped, n - count), percent(held, n - count)];
+    return { skipped: skipped, held: held, nearest: nearest, words: words };
   },
   start: function (root, data, compute) {
     var controls = kit.element(root, "div"), moments = data.moments;
@@ -19,7 +27,7 @@ kit.interactive("skipping", {
       show: function (v) { return v.toFixed(2); }
     }, show);
     var moment = kit.choice(controls, {
-      legend: "The network has been trained for",
+      legend: "Trained for",
       labels: moments.map(function (m) { return m + " updates"; }), value: data.moment
     }, show);
     var drawing = kit.element(root, "div");
@@ -37,7 +45,7 @@ kit.interactive("skipping", {
       var p = kit.plot(drawing, {
         x: [0, 104], y: [0, 1], height: 270, xlabel: "examples, easiest first (%)", ylabel: "residual",
         label: "Residuals of " + n + " examples after " + moments[moment.get()] + " updates, in order. Below "
-          + t.toFixed(2) + ": " + percent(found.skipped, 0) + " of the examples, with " + percent(found.held, 0)
+          + t.toFixed(2) + ": " + found.words[0] + " of the examples, with " + found.words[1]
           + " of the residual."
       });
       var points = residuals.map(function (r, i) { return [100 * (i + 0.5) / n, r]; });
@@ -51,7 +59,7 @@ kit.interactive("skipping", {
       p.line(p.layer(), [[0, t], [100, t]], { stroke: kit.colour(1), "stroke-width": 2, "stroke-dasharray": "7 3" });
       if (Math.abs(measured - t) > 1e-9) { more = " (with " + measured + ", the nearest that was run)"; }
       write([
-        percent(found.skipped, 0), percent(found.held, 0), percent(run[0], 0) + more,
+        found.words[0], found.words[1], percent(run[0], 0) + more,
         percent(run[1], 1) + " [" + (100 * run[2]).toFixed(1) + ", " + (100 * run[3]).toFixed(1) + "]"
       ]);
     }

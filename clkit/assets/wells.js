@@ -60,7 +60,7 @@ kit.interactive("wells", {
     });
     var map = p.layer(), hills = p.layer(), lines = p.layer(), MAPPED = [2, 3, 4, 5];
     kit.key(root, [[0, "none", "equal loss of task 1"], [1, "7 3", "equal loss of task 2"], [5, "none", "path"]]);
-    kit.element(root, "p", {}, "Small marks are starts; their shape and colour say in which valley, a mark in a ring, training ends.");
+    kit.element(root, "p", {}, "Small marks are starts; their shape and colour say in which valley, a ring with the same mark, training ends.");
     var write = kit.readout(root, ["ends in valley", "loss of task 1", "loss of task 2", "sum", "starts that end there"]);
     var fields = kit.element(root, "div");
     var start = kit.point(p, fields, { label: "start", at: data.start, colour: 5, axes: axes }, function () { show(); });
@@ -70,10 +70,11 @@ kit.interactive("wells", {
         show();
       });
     });
-    function mark(layer, at, number, size) {
+    function mark(layer, at, number, size, beside) {  // beside: units to the right and down
+      var u = beside || [0, 0];
       kit.svg(layer, "path", {
         d: kit.marks[MAPPED[number % 4]], fill: kit.colour(MAPPED[number % 4]),
-        transform: "translate(" + p.x(at[0]) + " " + p.y(at[1]) + ") scale(" + size + ")"
+        transform: "translate(" + (p.x(at[0]) + u[0]) + " " + (p.y(at[1]) + u[1]) + ") scale(" + size + ")"
       });
     }
     function contour(found, t, level) {  // marching squares: in each cell of the grid, where its edges cross the level
@@ -105,8 +106,8 @@ kit.interactive("wells", {
       [0, 1].forEach(function (t) { [-1.2, -0.9, -0.6, -0.3, 0].forEach(function (level) { contour(found, t, level); }); });
       p.line(lines, found.path, { stroke: kit.colour(5), "stroke-width": 2 });
       found.valleys.forEach(function (at, number) {
-        kit.svg(lines, "circle", { cx: p.x(at[0]), cy: p.y(at[1]), r: 10, fill: "var(--pst-color-background, #fff)", stroke: kit.colour(MAPPED[number % 4]), "stroke-width": 2 });
-        mark(lines, at, number, 0.8);
+        kit.svg(lines, "circle", { cx: p.x(at[0]), cy: p.y(at[1]), r: 15, fill: "none", stroke: kit.colour(MAPPED[number % 4]), "stroke-width": 2 });
+        mark(lines, at, number, 0.8, [15, -15]);  // beside the ring: a well, which the reader drags, may lie in it
       });
       var share = found.reached.filter(function (v) { return v === found.own; }).length / found.reached.length;
       var texts = [

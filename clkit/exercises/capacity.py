@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clkit.exercise import Arguments, Exercise, Mistake, Question, matches
+from clkit.exercise import Arguments, Exercise, Mistake, Question, close, matches
 
 Array = NDArray[Any]
 
@@ -55,9 +55,28 @@ def _root(tasks: Array, width: int) -> list[float]:
     return [float(np.sqrt(error)) for error in _first_task_error(tasks, width)]
 
 
+def _mean_entry(tasks: Array, width: int) -> list[float]:
+    return [error / tasks[0].size for error in _first_task_error(tasks, width)]
+
+
+def _columns(tasks: Array, width: int) -> list[float]:
+    tops = [np.linalg.svd(np.concatenate(tasks[:t]))[2][:, :width] for t in range(1, len(tasks) + 1)]
+    return [_left(tasks[0], top @ top.T) for top in tops]
+
+
 def _judge_error(answer: object, tasks: Array, width: int) -> str | None:
-    what = "a network trained jointly on the first t tasks makes another error on task 1"
-    return matches(_first_task_error(tasks, width), answer, what)
+    wanted = _first_task_error(tasks, width)
+    wrong = matches(wanted, answer, "another error")
+    if wrong != "another error":
+        return wrong
+    right = [close(given, value) for given, value in zip(np.asarray(answer, float), wanted, strict=True)]
+    t = (
+        right.index(False) if not all(right) else 0
+    )  # each is within its own tolerance, not within that of all
+    return (
+        f"{width} hidden units: after t = {t + 1} the error on task 1 is {wanted[t]:.4g}, "
+        f"yours is {np.asarray(answer, float)[t]:.4g}"
+    )
 
 
 FIRST_TASK_ERROR = Question(
@@ -73,6 +92,16 @@ FIRST_TASK_ERROR = Question(
             "of it that falls on task 1.",
         ),
         Mistake(_mean, "This is the mean error of the tasks so far. They do not lose alike: ask for task 1."),
+        Mistake(
+            _mean_entry,
+            "You take the mean over the entries of M1. The error is their sum: the k outputs add up, and so do the d "
+            "inputs of each.",
+        ),
+        Mistake(
+            _columns,
+            "You take the first columns of Vt. np.linalg.svd gives V transposed: the right singular vectors are its "
+            "rows.",
+        ),
         Mistake(
             _newest_only,
             "You let the hidden layer serve the newest task only. That is sequential training. Here all tasks so far "

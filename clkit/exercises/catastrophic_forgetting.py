@@ -111,6 +111,14 @@ def _with(A: Array, row: int, stop: int, value: float) -> Array:
     return made
 
 
+def _all_free(A: Array) -> Array:
+    """1 wherever no other measure reads, in every row."""
+    made = A.copy()
+    for row in range(2, A.shape[1]):
+        made[row, : row - 1] = 1.0
+    return made
+
+
 def _judge_forgetting(answer: object, A: Array) -> str | None:
     tasks = A.shape[1]
     wanted = _with(A, tasks - 1, tasks - 2, 1.0)
@@ -121,8 +129,10 @@ def _judge_forgetting(answer: object, A: Array) -> str | None:
     if made.min() < 0 or made.max() > 1:
         return "an accuracy lies between 0 and 1"
     rows = [i for i in range(tasks + 1) if not close(made[i], A[i])]
-    if len(rows) != 1:
-        return f"{len(rows)} rows differ from A, it should be one"
+    if not rows:
+        return "nothing differs from A: the answer is the matrix itself"
+    if len(rows) > 1:
+        return f"{len(rows)} rows differ from A, it should be one: that which the maximum of most earlier tasks reads"
     before, after = _kept(A), _kept(made)
     for name in before:
         if not close(after[name], before[name]):
@@ -151,6 +161,11 @@ RAISE_FORGETTING = Question(
             lambda A: _with(A, A.shape[1], A.shape[1] - 1, 0.0),
             "That is forgetting which every measure sees: the last row counts in average accuracy and in backward "
             "transfer. Leave the end as it is, and move the best that came before it.",
+        ),
+        Mistake(
+            _all_free,
+            "No other measure reads these entries, but they stand in several rows. Each task needs only one of its "
+            "free entries for its maximum: look for the row that has one of every task that has any.",
         ),
     ),
     ladder=(

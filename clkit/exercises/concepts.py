@@ -137,6 +137,11 @@ ANSWERS_AT = Question(
             lambda F, a0, t: _answers(F, lambda s: _sigmoid(s**2, a0, t, 2 * s**2)),
             "You put squared singular values into the formula. Those of F itself belong there.",
         ),
+        Mistake(
+            lambda F, a0, t: _answers(F, lambda s: _sigmoid(s, a0, t, 2 * s)).T,
+            "This is the right answer on its side. The rows of F are items, so with numpy's U, s, V' of F the answers "
+            "are U diag(a) V', the other way round from the section.",
+        ),
     ),
     ladder=(
         "Take F apart into modes, give each its strength at time t, and put it together again.",

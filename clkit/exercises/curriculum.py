@@ -68,6 +68,13 @@ def _not_shared(
     return _chances(weights + lr * _estimate(weights, action, reward, bonus, epsilon), epsilon)
 
 
+def _shared_with_itself(
+    weights: Array, action: int, reward: float, share: float, lr: float, bonus: float, epsilon: float
+) -> Array:
+    each = np.exp(weights + lr * _estimate(weights, action, reward, bonus, epsilon))
+    return _chances(np.log((1 - share) * each + share * each.sum() / (len(each) - 1)), epsilon)
+
+
 def _epsilon_after_only(
     weights: Array, action: int, reward: float, share: float, lr: float, bonus: float, epsilon: float
 ) -> Array:
@@ -121,6 +128,11 @@ POLICY_AFTER = Question(
             _not_shared,
             "Each weight has grown as it should, but hands nothing round. Share e^w, not w, and leave out the task "
             "itself in the sum of the others.",
+        ),
+        Mistake(
+            _shared_with_itself,
+            "The estimates are right. What goes wrong is the share: the sum of the others leaves out e^w of the task "
+            "itself.",
         ),
         Mistake(
             _epsilon_after_only,
@@ -235,11 +247,12 @@ HELD_OUT_GAIN = Question(
         ),
     ),
     ladder=(
-        "Write it as a loop first: for each example i, take the rows without i, step from w, and measure the loss of "
-        "example i before and after. Every example starts from the same w.",
-        "The gradient without i is X_rest.T @ (X_rest @ w - y_rest) / (B - 1). np.delete(X, i, axis=0) gives X_rest.",
-        "The answer is the mean over i of 0.5 * (X[i] @ w - y[i])**2 - 0.5 * (X[i] @ w_i - y[i])**2, where w_i = w - "
-        "lr * gradient without i.",
+        "Write it as a loop first: for each example i, take the rows without i, step from theta, and measure the loss "
+        "of example i before and after. Every example starts from the same theta.",
+        "The gradient without i is X_rest.T @ (X_rest @ theta - y_rest) / (B - 1). np.delete(X, i, axis=0) gives "
+        "X_rest.",
+        "The answer is the mean over i of 0.5 * (X[i] @ theta - y[i])**2 - 0.5 * (X[i] @ new - y[i])**2, where new = "
+        "theta - lr * gradient without i.",
     ),
 )
 

@@ -11,6 +11,7 @@ from clkit.exercise import Arguments, Exercise, Mistake, Question, close, matche
 
 Array = NDArray[Any]
 VALUES = "the values are not right"  # what `matches` says where the shape is right
+DIAGONAL = "is the diagonal still what you set? Row T - 1 holds the diagonal entry of task T - 1"
 
 
 def _wanted(rng: np.random.Generator) -> list[Arguments]:
@@ -46,6 +47,13 @@ def _in_the_next_row(tasks: int, forgetting: float, backward: float) -> Array:
     return A
 
 
+def _over_the_diagonal(tasks: int, forgetting: float, backward: float) -> Array:
+    """Row T - 1 is filled with the best of all earlier tasks, the entry on the diagonal included."""
+    A = _run(tasks, forgetting, backward, rise=0.0)
+    A[tasks - 1, : tasks - 1] = A[tasks, 0] + forgetting
+    return A
+
+
 def _without_row_0(tasks: int, forgetting: float, backward: float) -> Array:
     return _run(tasks, forgetting, backward, rise=_rise(tasks, forgetting, backward))[1:]
 
@@ -64,12 +72,17 @@ def _judge_run(answer: object, tasks: int, forgetting: float, backward: float) -
         return wrong
     A = np.asarray(answer, float)
     if A.min() < 0 or A.max() > 1:
-        return "an accuracy lies between 0 and 1"
+        return (
+            f"an accuracy lies between 0 and 1, yours reach from {A.min():.4g} to {A.max():.4g}. Choose another "
+            "accuracy just after learning: it must be at least -BWT, and the lower it is, the more room is above"
+        )
     earlier = range(tasks - 1)
     F = np.mean([A[j + 1 : tasks, j].max() - A[tasks, j] for j in earlier])
-    BWT = np.mean([A[tasks, j] - A[j + 1, j] for j in earlier])
+    own = np.array([A[tasks, j] - A[j + 1, j] for j in earlier])
+    BWT = own.mean()
     if abs(BWT - backward) > 1e-6:
-        return f"backward transfer of your matrix is {BWT:.4f}, asked is {backward:.4f}"
+        said = f"backward transfer of your matrix is {BWT:.4f}, asked is {backward:.4f}"
+        return f"{said}: {DIAGONAL}" if np.abs(own[:-1] - backward).max() < 1e-6 else said
     if abs(F - forgetting) > 1e-6:
         said = (
             f"backward transfer of your matrix is right; its forgetting is {F:.4f}, asked is {forgetting:.4f}"
@@ -101,6 +114,11 @@ BUILD_RUN = Question(
             "own is the last, which the maximum leaves out. So F comes out too small. What must the others do?",
         ),
         Mistake(
+            _over_the_diagonal,
+            "You fill row T - 1 for all earlier tasks. For task T - 1 that row is its own: you overwrite its accuracy "
+            "just after learning. And it has no other row to rise in, so the others must rise by more.",
+        ),
+        Mistake(
             _without_row_0,
             "The matrix has T + 1 rows: row 0 is the network before any training. Neither measure looks at it.",
         ),
@@ -111,12 +129,13 @@ BUILD_RUN = Question(
         ),
     ),
     ladder=(
-        "If BWT is wrong: take the same accuracy c for every task just after it was learned; which number in the last "
-        "row gives BWT? If only F is wrong: write down, for each task, the rows that its maximum looks at.",
+        "If BWT is wrong: take the same accuracy c for every task just after it was learned. Which number in the last "
+        "row gives BWT, and is the diagonal still c when all is filled? If only F is wrong: write down, for each task, "
+        "the rows that its maximum looks at.",
         "The last row is c + BWT. Forgetting then needs a best of c + BWT + F in the mean: tasks must rise above c "
         "after their turn and fall again. In which rows, and for which tasks, is there room?",
-        "In row T - 1 the first T - 2 tasks have room. Each must rise by (F + BWT) (T - 1) / (T - 2). Choose c so "
-        "that all entries stay between 0 and 1.",
+        "In row T - 1 the first T - 2 tasks have room. Each must rise by (F + BWT) (T - 1) / (T - 2). All entries stay "
+        "between 0 and 1 with c = max(0, -BWT).",
     ),
 )
 

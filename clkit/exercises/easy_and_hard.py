@@ -80,6 +80,11 @@ def _of_variances(index: list[int], said: Array, examples: int) -> Array:
 
 def _judge_shares(answer: object, index: list[int], said: Array, examples: int) -> str | None:
     wrong = matches(np.zeros(examples), answer, "")
+    if wrong and "NaN" in wrong:
+        return (
+            f"{wrong}: some example has no visits, or you found none of them. A list compared with a number is never "
+            "equal to it: make `index` an array first"
+        )
     if wrong:
         return wrong
     given = np.asarray(answer, float)
@@ -122,8 +127,9 @@ VISIT_SHARES = Question(
         ),
     ),
     ladder=(
-        "For each example collect the probabilities of its visits; np.var gives the variance over them "
-        "(divided by their number n, not by n - 1). Which examples have none?",
+        "Make `index` an array first: a list is never equal to a number. For each example collect the probabilities of "
+        "its visits; np.var gives the variance over them (divided by their number n, not by n - 1). Which examples "
+        "have none?",
         "Those with two or more visits have the score sqrt(v + v**2 / (n - 1)); the others get the mean of these.",
         "Add the mean of all scores to each score, and divide by the sum of what you get.",
     ),
@@ -131,8 +137,8 @@ VISIT_SHARES = Question(
 
 
 def _residuals(rng: np.random.Generator) -> list[Arguments]:
-    """Late in training; early; with ties at the threshold; all alike; everything to be kept."""
-    late = np.clip(rng.beta(0.25, 2.0, 80), 1e-4, 1)
+    """Late in training; early; with ties at the threshold; all alike; everything to be kept; exactly the share."""
+    late = np.minimum(rng.beta(0.25, 2.0, 80) + rng.uniform(1e-4, 3e-4, 80), 1)
     early = rng.uniform(0.6, 0.95, 40)
     a, b = rng.uniform(0.5, 0.6), rng.uniform(0.2, 0.3)
     ties = rng.permutation(np.array([a, b, b, b, b, 0.02, 0.02, 0.01, 0.01]))
@@ -142,17 +148,26 @@ def _residuals(rng: np.random.Generator) -> list[Arguments]:
         [ties, float((a + rng.uniform(1.2, 1.8) * b) / ties.sum())],
         [np.full(6, rng.uniform(0.2, 0.8)), 0.45],
         [rng.uniform(0.1, 0.9, 7), 0.9999],
+        [rng.permutation([0.5, 0.25, 0.125, 0.0625, 0.0625]), 0.75],  # sums without rounding
     ]
 
 
-def _largest(residuals: Array, keep: float, at_least: bool = True) -> list[float]:
-    """The largest residual that, as threshold, keeps the share; with the share of the examples that it skips."""
-    total, best = residuals.sum(), [0.0, 0.0]
+def _fitting(residuals: Array, keep: float, at_least: bool = True, enough: bool = True) -> list[list[float]]:
+    """The residuals that, as thresholds, keep the share, rising; each with the share of the examples that it skips.
+
+    at_least: an example at the threshold stays; enough: exactly the share will do.
+    """
+    least, found = keep * residuals.sum(), []
     for threshold in np.unique(residuals):
         stay = residuals >= threshold if at_least else residuals > threshold
-        if residuals[stay].sum() >= keep * total:
-            best = [float(threshold), float(1 - stay.mean())]
-    return best
+        held = residuals[stay].sum()
+        if held > least or (enough and held == least):
+            found.append([float(threshold), float(1 - stay.mean())])
+    return found or [[0.0, 0.0]]
+
+
+def _largest(residuals: Array, keep: float, at_least: bool = True, enough: bool = True) -> list[float]:
+    return _fitting(residuals, keep, at_least, enough)[-1]
 
 
 def _one_by_one(residuals: Array, keep: float) -> list[float]:
@@ -202,7 +217,15 @@ LARGEST_THRESHOLD = Question(
         ),
         Mistake(
             lambda residuals, keep: _largest(residuals, keep, at_least=False),
-            "An example whose residual equals the threshold is not skipped: it is below that is skipped.",
+            "An example whose residual equals the threshold is not skipped: only smaller ones are skipped.",
+        ),
+        Mistake(
+            lambda residuals, keep: _fitting(residuals, keep)[0],
+            "Several thresholds keep enough, and this is the smallest. Take the largest: it skips the most.",
+        ),
+        Mistake(
+            lambda residuals, keep: _largest(residuals, keep, enough=False),
+            "Those that remain are to hold *at least* the share: exactly the share is enough.",
         ),
         Mistake(
             _passes,
@@ -214,7 +237,8 @@ LARGEST_THRESHOLD = Question(
         ),
     ),
     ladder=(
-        "Only the residuals themselves need to be tried as thresholds: between two of them nothing changes.",
+        "Try the residuals themselves as thresholds: between two of them nothing changes. Several keep "
+        "enough; take the largest.",
         "Sort them from large to small. The running sum says how much the examples down to each of them hold.",
         "Take the first residual at which the running sum reaches keep times the total. The share skipped is that "
         "of the residuals below it.",

@@ -54,6 +54,12 @@ def _after_task_1(A1: Array, m1: Array, A2: Array, m2: Array, lr: float, k1: int
     return _cycle_end(A2, m2, A1, m1, lr, k2, k1)
 
 
+def _other_order(A1: Array, m1: Array, A2: Array, m2: Array, lr: float, k1: int, k2: int) -> Array:
+    one = np.eye(len(m1))
+    S1, S2 = power(one - lr * A1, k1), power(one - lr * A2, k2)
+    return np.linalg.solve(one - S1 @ S2, S2 @ (one - S1) @ m1 + (one - S2) @ m2)
+
+
 def _balance(A1: Array, m1: Array, A2: Array, m2: Array, lr: float, k1: int, k2: int) -> Array:
     return np.linalg.solve(k1 * A1 + k2 * A2, k1 * A1 @ m1 + k2 * A2 @ m2)
 
@@ -87,6 +93,11 @@ CYCLE_END = Question(
             "This is where the weights stand after the block of task 1. Asked is the other end of the swing.",
         ),
         Mistake(
+            _other_order,
+            "The constant is right. But I - S1 S2 has its two matrices in the wrong order: the block taken last stands "
+            "leftmost, as it does in the constant.",
+        ),
+        Mistake(
             _by_entries,
             "`**` raises each entry of a matrix to the power. A block of k steps multiplies by the matrix k times: "
             "np.linalg.matrix_power.",
@@ -95,7 +106,7 @@ CYCLE_END = Question(
     ladder=(
         "A point of rest of the cycle is one that the cycle maps to itself. What does one block make of a point w?",
         "With S1 = (I - lr A1)^k1 the first block leads from w to m1 + S1 (w - m1). Put this into the same line "
-        "for task 2, and set the result equal to w.",
+        "for task 2, and set the result equal to w. Mind the order: the block taken last stands leftmost.",
         "Collect w on one side: (I - S2 S1) w = S2 (I - S1) m1 + (I - S2) m2. np.linalg.solve does the rest.",
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -23,22 +23,25 @@ def turned(angle: float, training: Training, dataset: str = "digits", **how: obj
     return run(Method(), stream, training, progress=False, **how)  # type: ignore[arg-type]
 
 
-def by_angle(
+def measured(
     angles: Sequence[float], training: Training, dataset: str = "digits", **how: object
-) -> pd.DataFrame:
-    """In percent, a row for each angle and measure: `angle`, `measure`, `mean`, `low`, `high`.
+) -> dict[tuple[float, str], np.ndarray]:
+    """Fractions [R] by angle and measure; replica r starts from the same weights at every angle.
 
-    Measures: what of task 1 is forgotten once task 2 is trained (points), and the accuracy on task 2 before it is
-    trained, which says how similar the tasks are for this network.
+    Measures: what of task 1 is forgotten once task 2 is trained, and the accuracy on task 2 before it is trained,
+    which says how similar the tasks are for this network.
     """
-    rows: list[tuple[object, ...]] = []
+    found: dict[tuple[float, str], np.ndarray] = {}
     for angle in angles:
         accuracy = turned(angle, training, dataset, **how).matrix
-        measures = {
-            "forgetting of task 1": forgetting(accuracy),
-            "accuracy on task 2": accuracy[:, 1, 1],
-        }
-        rows += [(angle, name, *_percent(values)) for name, values in measures.items()]
+        found[angle, "forgetting of task 1"] = forgetting(accuracy)
+        found[angle, "accuracy on task 2"] = accuracy[:, 1, 1]
+    return found
+
+
+def table(found: Mapping[tuple[float, str], np.ndarray]) -> pd.DataFrame:
+    """In percent or points, a row for each angle and measure: `angle`, `measure`, `mean`, `low`, `high`."""
+    rows = [(*key, *_percent(values)) for key, values in found.items()]
     return pd.DataFrame(rows, columns=["angle", "measure", "mean", "low", "high"])
 
 

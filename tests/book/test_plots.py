@@ -131,7 +131,9 @@ def test_a_matrix_writes_its_numbers_in_the_order_of_the_table():
 
 
 def test_a_legend_that_would_be_cut_is_refused(tmp_path):
-    long = DATA.assign(line=DATA["line"].map({"a": "a line whose name is much too long for it", "b": "and another one"}))
+    long = DATA.assign(
+        line=DATA["line"].map({"a": "a line whose name is much too long for it", "b": "and another one"})
+    )
     draw = plots.curves(long, x="x", by="line", xlabel="updates", ylabel="accuracy (%)")
     with pytest.raises(ClkitError, match=r"figure 'lines' leaves its panel of 4.6 x 3.1 inches, left by"):
         figure(tmp_path, draw=draw)

@@ -24,6 +24,20 @@ def test_registered_and_to_come_make_up_the_assertions_of_the_review(whole):
     assert len(whole.claims_table(BOOK).splitlines()) == 2 + count
 
 
+def test_every_remark_is_about_a_row_and_stands_in_the_list(whole):
+    said = whole.remarks(BOOK).split("\n\n", 1)[1].splitlines()
+    ids = [line.removeprefix("- **")[:3].strip("'s ") for line in said]
+    assert ids == ["W2", "T2", "T3", "T4", "T9", "T10", "T12"]
+    assert set(ids) <= set(claims.registered())
+
+
+def test_the_verdict_comes_early(whole):
+    """A narrow screen shows the first two columns of the table."""
+    rows = [[cell.strip() for cell in row.split(" | ")] for row in whole.claims_table(BOOK).splitlines()[2:]]
+    verdicts = {f"**{claims.stored(row[0].strip('| '))['verdict']}**" for row in rows}
+    assert {row[1] for row in rows} == verdicts
+
+
 def test_the_table_marks_an_effect_that_is_the_same_in_every_replica(whole):
     rows = {row.split(" | ")[0].strip("| "): row for row in whole.claims_table(BOOK).splitlines()}
     assert "| 0 updates, in every replica |" in rows["T2"]
@@ -35,8 +49,10 @@ def test_the_table_marks_an_effect_that_is_the_same_in_every_replica(whole):
     ("id", "change", "remark"),
     [
         ("W2", lambda r: r["reported"]["spared to the target: skip known"].update(low=0.1), "changed"),
-        ("T2", lambda r: r.update(effects=[1.0] * r["replicas"]), "changed"),
-        ("T2", lambda r: r["reported"]["half-life, task 1 absent"].update(low=700.0), "never_halved"),
+        ("T2", lambda r: r.update(effects=[1.0] * r["replicas"]), "half_lives"),
+        ("T2", lambda r: r["reported"]["half-life, task 1 absent"].update(low=700.0), "half_lives"),
+        ("T3", lambda r: r.update(high=0.1), "signed"),
+        ("T4", lambda r: r.update(high=0.51), "just_below"),
         (
             "T9",
             lambda r: r["reported"]["task 1 in the end: joint, 4x minus 1x"].update(low=-0.1),

@@ -580,6 +580,37 @@ def test_the_packages_fisher_is_that_of_temperature_one():
     assert QUESTIONS["softmax_fisher"].judge(packaged_fisher(W, x, 1.0), W, x, 1.0) is None
 
 
+def test_two_changed_rows_are_asked_for_the_single_one_and_a_change_in_place_is_right():
+    def rows_in_place(A, first):
+        for row in range(first, A.shape[1]):
+            A[row, row - 2 if first == 2 else slice(None, -2)] = 1.0
+        return A
+
+    two = examined("raise_forgetting", lambda A: rows_in_place(A, 2))  # one free entry in each row
+    assert "2 rows differ from A, it should be one: that" in two.message and two.case == 1
+    assert examined("raise_forgetting", lambda A: rows_in_place(A, A.shape[1] - 1)).right
+
+
+def test_a_run_to_order_says_what_was_overwritten_and_how_high_it_goes():
+    def filled(tasks, forgetting, backward, c, upto):
+        A = np.full((tasks + 1, tasks), c)
+        A[-1, :-1] += backward
+        A[-2, :upto] = c + (forgetting + backward) * (tasks - 1) / (tasks - 2)
+        return A
+
+    over = examined("build_run", lambda T, F, BWT: filled(T, F, BWT, 0.2, T - 1))  # any c: no typical answer
+    assert "is the diagonal still what you set?" in over.message and not over.hint
+    high = examined("build_run", lambda T, F, BWT: filled(T, F, BWT, 0.5, T - 2))
+    assert "yours reach from 0.5 to 1.1" in high.message and "at least -BWT" in high.message
+    assert examined("build_run", lambda T, F, BWT: filled(T, F, BWT, max(0.0, -BWT), T - 2)).right
+
+
+def test_the_first_wrong_error_on_task_1_is_named_with_both_values():
+    off = examined("first_task_error", lambda *given: [*eigen_error(*given)[:3], 7, 7, 7])
+    wanted = eigen_error(*QUESTIONS["first_task_error"].inputs(np.random.default_rng(0))[0])[3]
+    assert off.message == f"4 hidden units: after t = 4 the error on task 1 is {wanted:.4g}, yours is 7"
+
+
 # The judge
 
 

@@ -213,3 +213,13 @@ def test_the_efficiency_is_shown_where_something_pulls(drawn):
     assert shown(drawn, "efficiency, if both pulled") == "–"
     drawn.get_by_label("look at step n").fill("0")
     assert shown(drawn, "efficiency, if both pulled") == "100.0 %" and shown(drawn, "cosine") == "1.00"
+
+
+def test_neither_dots_nor_the_path_hide_what_does_not_act(drawn):
+    # 121 points of the path lie within 1 of 6 units of weight, on 402 units of the drawing: 67, a dot each 5 at most
+    assert 5 < drawn.locator(".kit-drawing svg").first.locator('circle[r="2"]').count() <= 67 / 5 + 1
+    drawn.get_by_label("a", exact=True).check()  # task 1, then task 2: one pull at a time
+    drawn.get_by_label("look at step n").fill("0")
+    group = drawn.locator(".kit-drawing svg").first.locator('g[opacity="0.7"]')
+    under = group.locator("xpath=preceding-sibling::*[1]")
+    assert group.count() == 1 and "background" in under.get_attribute("stroke")

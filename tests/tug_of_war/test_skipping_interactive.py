@@ -42,4 +42,13 @@ def test_at_threshold_zero_the_run_is_plain_training(javascript):
 
 def test_residuals_of_zero_hold_nothing(javascript):
     (found,) = javascript("skipping", [{"residuals": [0, 0], "threshold": 0.5, "thresholds": [0.2]}])
-    assert found == {"skipped": 1, "held": 0, "nearest": 0}
+    words = ["100\u00a0%", "0\u00a0%"]
+    assert found == {"skipped": 1, "held": 0, "nearest": 0, "words": words}
+
+
+def test_all_and_none_are_shown_only_where_it_is_all_or_none(javascript):
+    """One of 300 stays, with nearly all of the residual: not 100 % are skipped, and not 0 % is lost with them."""
+    case = {"residuals": [0.9] + 299 * [1e-6], "thresholds": [0.2]}
+    one, all_of_them, none = javascript("skipping", [case | {"threshold": t} for t in (0.5, 1, 0)])
+    assert one["words"] == ["> 99\u00a0%", "< 1\u00a0%"]
+    assert all_of_them["words"] == ["100\u00a0%", "100\u00a0%"] and none["words"] == ["0\u00a0%", "0\u00a0%"]

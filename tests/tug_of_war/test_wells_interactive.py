@@ -112,3 +112,12 @@ def test_the_start_decides(drawn):
     assert shown(drawn, "ends in valley") == "2 of 2, counted from the left"
     assert float(shown(drawn, "sum").replace("\u2212", "-")) > low + 0.5  # it serves task 2 alone
     assert "valley 2 of 2" in drawn.locator(".kit-drawing svg").first.get_attribute("aria-label")
+
+
+def test_a_well_in_a_valley_hides_neither_its_ring_nor_its_mark(drawn):
+    drawing = drawn.locator(".kit-drawing svg").first
+    handle = drawing.locator(".kit-point .kit-outline").nth(3).bounding_box()  # second well of task 2
+    ring = drawing.locator('circle[r="15"]').nth(1).bounding_box()
+    mark = drawing.locator('path[transform$="scale(0.8)"]').nth(1).bounding_box()
+    assert ring["x"] < handle["x"] and handle["x"] + handle["width"] < ring["x"] + ring["width"]
+    assert handle["y"] > mark["y"] + mark["height"] or handle["x"] + handle["width"] < mark["x"]
