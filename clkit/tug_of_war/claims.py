@@ -22,6 +22,7 @@ from clkit.tug_of_war import (
     difficulty,
     equal_tasks,
     hierarchy,
+    leaving,
     pull,
     recovery,
     regimes,
@@ -121,7 +122,7 @@ def t4(replicas: int) -> Outcome:
 )
 def t5(replicas: int) -> Outcome:
     """Examples already learned leave the mix; reported: compute saved, and skipping with a few replayed."""
-    return skipping.dropping_the_easy(replicas)
+    return leaving.dropping_the_easy(replicas)
 
 
 @claim(
