@@ -125,8 +125,13 @@ def curvature(
 
 def _hessian_product(method: Method, loss: Loss, part: Share, v: Tensor) -> Tensor:
     parameters = method.parameters()
-    g = torch.autograd.grad(_shared(method, loss, part).sum(), parameters, create_graph=True)
+    flat, total = [torch.zeros_like(w) for w in parameters], _shared(method, loss, part).sum()
+    if not total.requires_grad:  # answers of a frozen network
+        return _joined(flat)
+    g = torch.autograd.grad(total, parameters, create_graph=True, materialize_grads=True)
     inner = (_joined(g) * v).sum()  # gradient of g . v: H v
+    if not inner.requires_grad:  # linear in what is trainable
+        return _joined(flat)
     return _joined(torch.autograd.grad(inner, parameters, materialize_grads=True))
 
 

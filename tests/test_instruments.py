@@ -260,6 +260,8 @@ def test_every_method_of_the_catalogue_can_be_looked_at_and_is_left_as_it_was(na
             batch = Batch(x, y, valid.float(), outputs, y, y.shape[1])
             assert torch.equal(a, b)
             torch.testing.assert_close(instruments.losses(watched, given)[:, t], cross_entropy(a, batch))
+        value, direction = instruments.curvature(watched, given, t, iterations=3)
+        assert value.isfinite().all() and direction.isfinite().all()
 
 
 def test_a_task_with_a_network_of_its_own_has_the_loss_of_that_network_and_no_gradient():
@@ -269,3 +271,7 @@ def test_a_task_with_a_network_of_its_own_has_the_loss_of_that_network_and_no_gr
     assert instruments.losses(method, stream)[0, 0] < 0.5
     g = instruments.gradients(method, stream)
     assert not g[:, 0].any() and g[:, 1].any()
+    assert (
+        not instruments.curvature(method, stream, 0)[0].any()
+        and instruments.curvature(method, stream, 1)[0] > 0
+    )

@@ -20,7 +20,6 @@ from clkit.scenario import Scenario
 from clkit.streams import Split
 
 CHUNK = 512  # examples of one pass when features are computed
-EXACT = "donot_use_mm_for_euclid_dist"  # the other way loses digits where distances are small
 
 
 def herding(features: Tensor, candidates: Tensor, size: int, draws: Draws, label: int) -> Tensor:
@@ -140,11 +139,13 @@ class ICaRL(Method):
         scores = self.net(x)
         if not self.exemplars:
             return scores
-        near = -torch.cdist(self._unit(x), self._means(), compute_mode=EXACT).square()  # eq: nearest-mean
+        unit = self._unit(x)
+        near = [-(unit - mean.unsqueeze(1)).square().sum(-1) for mean in self._means().unbind(1)]
         behind = scores.sigmoid() - 5  # unit vectors: no squared distance exceeds 4
-        seen = near.shape[-1]
+        close = torch.stack(near, dim=-1)  # eq: nearest-mean
+        seen = close.shape[-1]
         known = torch.stack(self.counts, dim=1).unsqueeze(1) > 0
-        return torch.cat([torch.where(known, near, behind[..., :seen]), behind[..., seen:]], dim=-1)
+        return torch.cat([torch.where(known, close, behind[..., :seen]), behind[..., seen:]], dim=-1)
 
     def _unit(self, x: Tensor) -> Tensor:
         """psi [R, B, h], by the present weights."""
