@@ -183,8 +183,8 @@ def _learn(
     shield = [(p, mask, p.detach().clone()) for p, mask in method.protected()]
     examples = train + joined
     order = method.draws.shuffles("order", examples.sizes, updates * training.batch, t)
-    own, rehearsed = torch.tensor(train.sizes, device=order.device)[:, None], method.rehearsed
-    joined_met = int((order >= own).sum(1).max())
+    old = max(1 - own / every for own, every in zip(train.sizes, examples.sizes, strict=True))
+    joined_met, rehearsed = round(updates * training.batch * old), method.rehearsed
     for u, batch in enumerate(examples.batches(order, training.batch, rule, t)):
         # Where boundaries are hidden, progress runs through the whole stream: it must not tell them.
         progress = u / updates if stream.boundaries else (sum(record.updates) + u) / bar.total

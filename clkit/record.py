@@ -50,7 +50,7 @@ class Record:
     metric: str = "accuracy"  # of by_step
     by_step: np.ndarray | None = None  # [R, K+1] after 0..K inner steps, episodic learners only
     updates: list[int] = field(default_factory=list)
-    interactions: list[int] = field(default_factory=list)  # past or stored examples met in updates of a task
+    interactions: list[int] = field(default_factory=list)  # past (expected) or stored examples met in updates
     bytes_kept: list[int] = field(default_factory=list)  # per replica, after each task, network included
     bytes_examples: list[int] = field(default_factory=list)  # of these, stored examples
     bytes_data: list[int] = field(default_factory=list)  # training data seen so far
