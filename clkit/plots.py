@@ -10,6 +10,7 @@ import base64
 import html
 import os
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -120,8 +121,10 @@ class Page:
     ) -> Figure:
         """Draw the panels for a light and a dark page and write the figure's data as CSV.
 
+        Warns where something leaves the picture.
+
         Raises:
-            ClkitError: no description, or something leaves the picture: shorten the labels of its legend.
+            ClkitError: no description.
         """
         panels = [draw] if callable(draw) else list(draw)
         if (
@@ -280,9 +283,10 @@ def _picture(draw: Draw, theme: Theme, size: tuple[float, float], name: str) -> 
     out = {"left": -drawn.x0, "right": drawn.x1 - size[0], "below": -drawn.y0, "above": drawn.y1 - size[1]}
     if max(out.values()) > BEYOND:
         where = ", ".join(f"{side} by {by:.2f}" for side, by in out.items() if by > BEYOND)
-        raise ClkitError(
+        warnings.warn(
             f"figure {name!r} leaves its panel of {size[0]:.1f} x {size[1]:.1f} inches, {where}: shorten the labels of "
-            "its legend or its axes, or give a larger size."
+            "its legend or its axes, or give a larger size.",
+            stacklevel=3,
         )
     drawing = stream.getvalue().partition("<svg")
     text = re.sub(r'(?<= [dxy]=")[^"]+', lambda path: _short(path[0]), "".join(drawing[1:]))  # half the bytes
