@@ -156,8 +156,11 @@ def guess(
     return Figure(body + _script(GUESS, root, [verdict for _, _, verdict in choices]), figure.digest)
 
 
-def explore(make: Callable[..., Figure], controls: dict[str, Sequence]) -> object:
-    """With a kernel: a menu for each control and a button that shows `make(*values)`; ipywidgets >= 7.7."""
+def explore(make: Callable[..., Figure], controls: dict[str, Sequence], *, live: bool = False) -> object:
+    """With a kernel: a menu for each control and a button that shows `make(*values)`; ipywidgets >= 7.7.
+
+    live: without a button, anew at every change; for what takes less than a second.
+    """
     import ipywidgets
 
     menus = [ipywidgets.Dropdown(options=list(values), description=name) for name, values in controls.items()]
@@ -172,6 +175,11 @@ def explore(make: Callable[..., Figure], controls: dict[str, Sequence]) -> objec
         finally:
             button.disabled = False
 
+    if live:
+        for menu in menus:
+            menu.observe(run, names="value")
+        run(None)
+        return ipywidgets.VBox([*menus, view])
     button.on_click(run)
     return ipywidgets.VBox([*menus, button, view])
 

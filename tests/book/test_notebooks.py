@@ -211,7 +211,7 @@ def test_python_under_a_figure_makes_its_numbers_and_cells_for_a_kernel_run(path
     shown = []
     monkeypatch.setattr(clkit, "run", small, raising=False)
     monkeypatch.setattr(
-        widgets, "explore", lambda make, menus: shown.append(make(*(m[-1] for m in menus.values())))
+        widgets, "explore", lambda make, menus, **how: shown.append(make(*(m[-1] for m in menus.values())))
     )
     monkeypatch.setenv("CLKIT_FIGURE_DATA", str(tmp_path))
     frame, pages = plots.Page.frame, []

@@ -83,3 +83,9 @@ def test_exploring_computes_with_the_chosen_values_and_shows_errors():
     number.value = 2
     button.click()
     assert view.value == "<pre>number &lt; 2, please.</pre>" and not button.disabled
+    number, word, view = widgets.explore(make, {"number": [1, 2], "word": ["a", "b"]}, live=True).children
+    assert view.value == plots.STYLE + "a1"  # shown at once
+    word.value = "b"
+    assert view.value == plots.STYLE + "b1"
+    number.value = 2
+    assert view.value == "<pre>number &lt; 2, please.</pre>"
