@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from docutils import nodes
@@ -46,6 +47,22 @@ def drop_thebe(app, pagename, templatename, context, doctree):
     ]
 
 
+MARKUP = re.compile(r"(<(pre|script|style|svg)\b.*?</\2>|<[^>]*>)", re.DOTALL)
+
+
+def bind(html: str) -> str:
+    """A number and its percent sign stay on one line: in running text, not in code, scripts and tags."""
+    place, made = 0, []
+    for match in MARKUP.finditer(html):
+        made += [re.sub(r"(?<=\d) %", "\u00a0%", html[place : match.start()]), match[0]]
+        place = match.end()
+    return "".join([*made, re.sub(r"(?<=\d) %", "\u00a0%", html[place:])])
+
+
+def bind_page(app, pagename, templatename, context, doctree):
+    context["body"] = bind(context.get("body", ""))
+
+
 def verified(record: dict) -> str:
     """The sentence at the foot of an executed page, from the notebook's sidecar."""
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
@@ -70,4 +87,5 @@ def setup(app):
     app.connect("config-inited", add_assets)
     app.connect("doctree-read", foot)
     app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("html-page-context", bind_page)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -2,6 +2,8 @@
 
 import base64
 import re
+from importlib import import_module
+from pathlib import Path
 from urllib.parse import unquote
 
 import matplotlib
@@ -140,3 +142,11 @@ def test_a_legend_that_would_be_cut_is_noticed(tmp_path):
     page = plots.Page("notebook", str(tmp_path))
     wide = page.figure(draw, name="lines", alt=ALT, data=long, command="x", size=(8.0, 3.1))
     assert wide.html
+
+
+def test_a_number_and_its_percent_sign_stay_together_in_running_text(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "book" / "_ext"))
+    bind = import_module("kit_page").bind
+    assert bind("<p>95 % of 3 %</p>") == "<p>95\u00a0% of 3\u00a0%</p>"
+    for kept in ("<pre>n = 7 % 3</pre>", '<img alt="95 % of them">', "<script>var a = 5 % 2;</script>"):
+        assert bind(f"{kept} 1 %") == f"{kept} 1\u00a0%"
