@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import html
+from collections import Counter
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import kit_bibliography
@@ -19,9 +21,11 @@ from clkit.claims import CHAPTERS
 from clkit.desiderata import DESIDERATA
 from clkit.errors import ClkitError
 from clkit.metrics import Interval
-from clkit.references import references
+from clkit.references import Reference, references
 
 ASSERTIONS = 50  # of the review that an experiment can test, by our count
+# Units that begin so are differences between shares of examples, such as accuracies.
+IN_POINTS = {"accuracy", "examples", "forgetting", "intransigence", "transfer", "shortfall"}
 COLUMNS = ("data", "cost", "kept", "fast", "learned", "transfer", "not told")  # in the order of Box 1
 
 
@@ -31,11 +35,23 @@ def of(part: dict[str, float | None]) -> Interval:
 
 
 def amount(part: dict[str, float | None], unit: str) -> str:
-    """A number of a claim with its interval: fractions in percentage points, all else as it is."""
-    words = unit.split(", ")
-    if words[-1] in ("fraction", "average accuracy"):
-        return tables.percent(of(part), "\u00a0points")
-    return tables.with_interval(of(part), " " + words[-1].split(" ")[0])  # a long word may go on a new line
+    """A number of a claim with its interval and unit.
+
+    Differences between shares of examples in percentage points, other fractions (of updates, of a mode) in percent,
+    all else as it is.
+    """
+    if IN_POINTS & set(unit.replace(",", "").split(" ")[:2]):
+        return points(part)
+    kind = unit.split(", ")[-1]
+    if kind == "fraction":
+        return tables.percent(of(part))
+    number, word = tables.with_interval(of(part)), kind.split(" ")[0]
+    return f"{number} {word.removesuffix('s') if number == '1' else word}"  # a long word may go on a new line
+
+
+def points(part: dict[str, float | None]) -> str:
+    """A fraction with its interval in percentage points."""
+    return tables.percent(of(part), "\u00a0points")
 
 
 def result(id: str) -> dict[str, Any]:
@@ -56,7 +72,7 @@ def measured(name: str, rawtext: str, text: str, lineno: int, inliner, options=N
     if not rest:
         shown = amount(stored["own"], claims.find(id).unit)
     elif rest.startswith("points "):
-        shown = tables.percent(of(stored["reported"][rest.removeprefix("points ")]), "\u00a0points")
+        shown = points(stored["reported"][rest.removeprefix("points ")])
     elif rest.startswith("updates "):
         shown = tables.with_interval(of(stored["reported"][rest.removeprefix("updates ")]), "\u00a0updates")
     else:
@@ -84,7 +100,7 @@ def claims_table(book: Path) -> str:
         ]
         rows.append(cells)
     return table(
-        ("claim", "Verdict", "The review says, in our words", "Effect", "Counts from", "Chapter"), rows
+        ("Claim", "Verdict", "The review says, in our words", "Effect", "Counts from", "Chapter"), rows
     )
 
 
@@ -140,7 +156,7 @@ def signed() -> str:
     return (
         "**T3's effect is minus a cosine.** Gradients that oppose each other have a negative cosine, so opposition "
         f"would count from plus {claims.find('T3').smallest:g}. The effect is negative: in the end the two pulls "
-        "agree, more than they oppose each other."
+        "agree more than they oppose each other."
     )
 
 
@@ -162,7 +178,7 @@ def nothing_subtracted() -> str:
         raise ClkitError("T9: 'the narrow network ends lower' no longer holds.")
     return (
         "**T9's effect is a plain drop**: joint training, its control, is itself what is measured. At equal updates "
-        f"the narrowest network ends {amount(gap, 'fraction')} below one four times as wide: "
+        f"the narrowest network ends {points(gap)} below one four times as wide: "
         "{doc}`Capacity </tug_of_war/capacity>`."
     )
 
@@ -177,7 +193,7 @@ def end_of_grid() -> str:
     return (
         f"**T10 is read at the largest strength of its grid, {ewc['strength'][-1]:,.0f}**, and so could hardly fail. "
         f"At the strength with the best average accuracy, {ewc['strength'][best]:g}, the effect is "
-        f"{amount(there, 'fraction')}, which would be *not supported here*: "
+        f"{points(there)}, which would be *not supported here*: "
         "{doc}`Capacity </tug_of_war/capacity>`."
     )
 
@@ -192,9 +208,9 @@ def both_ways() -> str:
         raise ClkitError("T12: 'backward transfer alone would not be supported' no longer holds.")
     return (
         "**T12 is decided by forward transfer**, though its sentence says backward, too. Between close rotations and "
-        f"permutations backward transfer differs by {amount(plain, 'fraction')}, which would be *not supported here*. "
+        f"permutations backward transfer differs by {points(plain)}, which would be *not supported here*. "
         "Counted against as many updates on task 1 alone, the gain of task 1 differs by "
-        f"{amount(alone, 'fraction')}, which would be *mixed*."
+        f"{points(alone)}, which would be *mixed*."
     )
 
 
@@ -297,14 +313,22 @@ def to_come(book: Path) -> str:
         for _, work in kit_bibliography.numbered(references(book / "references.bib"))
         if work.role == "method" and kit_bibliography.here(work).startswith("to come")
     ]
-    rows = []
+    named, rows = cited(works), []
     for chapter in CHAPTERS:
         keys = list(dict.fromkeys(work.key for work in works if work.chapter == chapter))
         if keys:
-            rows.append(
-                [escape(title(book, chapter)), str(len(keys)), "; ".join(f"{{cite:t}}`{k}`" for k in keys)]
-            )
+            rows.append([escape(title(book, chapter)), str(len(keys)), "; ".join(named[key] for key in keys)])
     return table(("chapter", "works", "to come"), rows)
+
+
+def cited(works: list[Reference]) -> dict[str, str]:
+    """Key -> a work in a list: first author and year, and the title where a second work has the same."""
+    first = {work.key: work for work in works}
+    same = Counter(key.rstrip(ascii_lowercase) for key in first)
+    return {
+        key: f"{{cite:t}}`{key}`" + f" ({escape(work.title)})" * (same[key.rstrip(ascii_lowercase)] > 1)
+        for key, work in first.items()
+    }
 
 
 PARTS = {

@@ -117,7 +117,7 @@ kit.interactive("bowls", {
       show();
     }
     var start = point("start", data.start, 5, function () { return null; });
-    var curves = q.layer();
+    var curves = q.layer(), taken = [];  // where arrows begin and end, in units of the drawing
     function ink(colour, dash, width) { return { stroke: kit.colour(colour), "stroke-dasharray": dash, "stroke-width": width }; }
     function ellipse(task, t, level, A) {  // where the loss is `level`: A = C C', w = m + C'^-1 u, u on a circle
       var c = Math.sqrt(A[0][0]), e = A[1][0] / c, f = Math.sqrt(A[1][1] - e * e), points = [];
@@ -145,6 +145,23 @@ kit.interactive("bowls", {
       if (Math.hypot(v[0], v[1]) >= 1e3) { return; }
       if (!acts) { p.line(arrows, [w, scaled], ground); }  // a pale one would not show on the path
       kit.arrow(p, kit.svg(arrows, "g", { opacity: acts ? 1 : 0.7 }), w, scaled, ink(colour, dash, width));
+      taken.push([w, scaled].map(function (v) { return [p.x(v[0]), p.y(v[1])]; }));
+    }
+    function between(v, a, b) {  // distance of a point from the arrow from a to b
+      var x = b[0] - a[0], y = b[1] - a[1], share = ((v[0] - a[0]) * x + (v[1] - a[1]) * y) / (x * x + y * y || 1);
+      share = Math.max(0, Math.min(1, share));
+      return Math.hypot(v[0] - a[0] - share * x, v[1] - a[1] - share * y);
+    }
+    function mark(at) {  // w*, named at the first place about its ring that the arrows leave free, or at the freest
+      function room(side) {
+        var x = p.x(at[0]) + side[0], y = p.y(at[1]) + side[1];
+        if (Math.min(x, p.x(p.range[0][1]) - x) < 12 || Math.min(y, p.y(p.range[1][0]) - y) < 8) { return -1; }  // cut off
+        return Math.min.apply(null, [20].concat(taken.map(function (arrow) { return between([x, y], arrow[0], arrow[1]); })));
+      }
+      var sides = [[20, 15], [24, 0], [0, 22], [20, -15], [-20, 15], [-24, 0], [0, -22], [-20, -15]];
+      var side = sides.reduce(function (best, other) { return room(other) > room(best) ? other : best; });
+      kit.svg(arrows, "circle", Object.assign({ cx: p.x(at[0]), cy: p.y(at[1]), r: 8, fill: "none" }, ink(2, "none", 2)));
+      p.text(arrows, at, "w*", { dx: side[0], dy: side[1] + 5, "text-anchor": "middle" });
     }
     function force(n, found, kind) {  // the arrows at step n
       var w = found.path[n], move = found.moves[n], a = found.pulls[0][n], b = found.pulls[1][n], second = n >= data.steps;
@@ -168,9 +185,9 @@ kit.interactive("bowls", {
       var path = near(found.path, 50);
       p.line(lines, path, ink(5, "none", 1.5));
       path.filter(apartBy(5)).forEach(function (v) { kit.svg(lines, "circle", { cx: p.x(v[0]), cy: p.y(v[1]), r: 2, fill: kit.colour(5) }); });
+      taken = [];
       if (path.length > n) { force(n, found, kind); }
-      kit.svg(arrows, "circle", Object.assign({ cx: p.x(found.balance[0]), cy: p.y(found.balance[1]), r: 8, fill: "none" }, ink(2, "none", 2)));
-      p.text(arrows, found.balance, "w*", { dx: -7, dy: -6, "text-anchor": "end" });
+      mark(found.balance);
       if (runs(found)) { p.text(lines, [-2.9, 1.45], "This path runs away: the step size is too large.", { "text-anchor": "start" }); }
       q.line(curves, [[n, 0], [n, 8]], ink(5, "2 3", 1));
       report(n, found);

@@ -46,7 +46,7 @@ kit.interactive("conventions", {
     });
     var table = kit.element(root, "table", { "aria-label": "The accuracy matrix, in percent" });
     var head = kit.element(table, "tr");
-    kit.element(head, "th", { scope: "col" }, "accuracy (%) on");
+    kit.element(head, "th", { scope: "col", style: "text-align:left;padding-right:1.2rem" }, "accuracy (%) on");
     names.forEach(function (name) { kit.element(head, "th", { scope: "col" }, name); });
     var fields = rows.map(function (label, i) {
       var line = kit.element(table, "tr");

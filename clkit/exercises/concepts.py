@@ -45,7 +45,15 @@ def _without_items(branches: Sequence[int]) -> Array:
 
 
 def _judge_values(answer: object, branches: Sequence[int]) -> str | None:
-    return matches(np.sqrt(_squares(branches)), answer, "these are not the singular values of that tree")
+    wanted = np.sqrt(_squares(branches))
+    wrong = matches(wanted, answer, "these are not the singular values of that tree")
+    if (
+        wrong
+        and wrong != "return numbers"
+        and np.asarray(answer).shape == (len(branches) + 1,) != wanted.shape
+    ):
+        return f"{wrong}: a value for each item, not one for each level. Repeat equal values"
+    return wrong
 
 
 TREE_VALUES = Question(
@@ -69,7 +77,7 @@ TREE_VALUES = Question(
         ),
         Mistake(
             lambda branches: np.sqrt(np.unique(_squares(branches))[::-1]),
-            "Each value is there once. Repeat equal values: there is a mode for each item.",
+            "Each value is right, but there once. There is a mode for each item.",
         ),
         Mistake(
             _without_items,

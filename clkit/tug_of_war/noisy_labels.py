@@ -89,13 +89,14 @@ def sweep(replicas: int, updates: int = UPDATES) -> dict[str, Any]:
     """For each share, width and rate of drop-out: accuracy along training, at the best look, and at the end."""
     arms = [(width, 0.0) for width in WIDTHS] + [(WIDTHS[1], rate) for rate in RATES[1:]]
     return {
-        f"{share}, width {width}, drop-out {rate}": _one(share, width, rate, replicas, updates)
+        f"{share}, width {width}, drop-out {rate}": one_arm(share, width, rate, replicas, updates)
         for share in SHARES
         for width, rate in arms
     }
 
 
-def _one(share: float, width: int, rate: float, replicas: int, updates: int) -> dict[str, Any]:
+def one_arm(share: float, width: int, rate: float, replicas: int, updates: int = UPDATES) -> dict[str, Any]:
+    """One share of random labels, width and rate of drop-out: what `sweep` holds of each."""
     guise = RandomLabels(share=share)
     watch = Held(guise)
     training = Training(updates=(updates,), every=EVERY, network=Mlp(hidden=(width, width)))

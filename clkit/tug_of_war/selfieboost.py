@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from clkit.data import load
 from clkit.metrics import first_reaching, interval
@@ -67,19 +67,19 @@ class Boosting:
     clip: float = math.inf  # of the margins in D
 
 
-RATES = (0.05, 0.1, 0.2, 0.5)  # step sizes of the comparison
+RATES = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # step sizes of the comparison
 NOISE = 0.2  # a fifth of the labels, of which half come out right again
 CLIP = 1.0  # ours: a tenth of the labels wrong, each e^2 times as often, would be 45 % of all that is drawn
 
 
 def halves(draws: Draws, noise: float = 0.0) -> dict[str, tuple[Tensor, Tensor]]:
-    """train and test: images [R, N, 8, 8] and y [R, N], 1 for the digits 5 to 9, -1 for 0 to 4.
+    """train, validation, test: images [R, N, 8, 8] and y [R, N], 1 for the digits 5 to 9, -1 for 0 to 4.
 
-    A share `noise` of the training labels is drawn anew.
+    A share `noise` of the training labels is drawn anew; the others stay right.
     """
-    data = load("digits")
-    found = {}
-    for which, rows in (("train", data.train), ("test", data.test)):
+    data, found = load("digits"), {}
+    for which in ("train", "validation", "test"):
+        rows = getattr(data, which)
         x, y = data.x[rows].to(draws.dtype), torch.where(data.y[rows] >= 5, 1.0, -1.0).to(draws.dtype)
         found[which] = (x.expand(draws.replicas, *x.shape), y.expand(draws.replicas, -1))
     x, y = found["train"]
@@ -88,7 +88,7 @@ def halves(draws: Draws, noise: float = 0.0) -> dict[str, tuple[Tensor, Tensor]]
     return found
 
 
-def network(settings: Boosting, draws: Draws) -> torch.nn.Module:
+def network(settings: Boosting, draws: Draws) -> nn.Module:
     """One hidden layer, one score."""
     return Build(Mlp(hidden=(settings.hidden,)), (8, 8), scenario("domain", (1,)), draws)()
 
@@ -96,48 +96,43 @@ def network(settings: Boosting, draws: Draws) -> torch.nn.Module:
 def boost(settings: Boosting, draws: Draws) -> dict[str, np.ndarray]:
     """SelfieBoost round by round, arrays [R, rounds]; errors [R, rounds + 1], of the accepted network.
 
-    Keys: train, test (errors), log_potential [R, rounds + 1]; edge, ratio, bound, largest (a), accepted and
-    wrong [R, rounds], the last the share of D on labels that are wrong, in the round.
+    Keys: train, validation, test (errors), log_potential [R, rounds + 1]; edge, ratio, bound, largest (a), accepted,
+    wrong (share of D on labels that are wrong, in the round) and dead (the trained copy) [R, rounds].
     """
     data, net = halves(draws, settings.noise), network(settings, draws)
     x, y = data["train"]
     astray = y != halves(draws)["train"][1]
-    old, exam = _scores(net, x), _scores(net, data["test"][0])
-    log = [(_error(old, y), _error(exam, data["test"][1]), potential(y * old).log())]
-    rounds = []
+    accepted = {part: _scores(net, images) for part, (images, _) in data.items()}
+    old = accepted["train"]
+    log, rounds = [(*_errors(accepted, data), potential(y * old).log())], []
     for number in range(settings.rounds):
         _train(net, settings, draws, number, x, y, old)
-        new = _scores(net, x)
-        gain = edge(old, new, y, settings.clip)
+        copy = {part: _scores(net, images) for part, (images, _) in data.items()}
+        new, gain = copy["train"], edge(old, copy["train"], y, settings.clip)
         good = gain < -settings.rho  # eq: boost-acceptance
         ratio, largest = potential(y * new) / potential(y * old), (y * (old - new)).amax(-1)
         wrong = (distribution(y * old, settings.clip) * astray).sum(-1)
-        rounds.append((gain, ratio, bound(old, new, y), largest, good, wrong))
-        old = torch.where(good[:, None], new, old)
-        exam = torch.where(good[:, None], _scores(net, data["test"][0]), exam)
-        log.append((_error(old, y), _error(exam, data["test"][1]), potential(y * old).log()))
-    names = ("train", "test", "log_potential"), ("edge", "ratio", "bound", "largest", "accepted", "wrong")
-    return _table(names[0], log) | _table(names[1], rounds)
+        rounds.append((gain, ratio, bound(old, new, y), largest, good, wrong, _dead(new)))
+        accepted = {part: torch.where(good[:, None], copy[part], accepted[part]) for part in data}
+        old = accepted["train"]
+        log.append((*_errors(accepted, data), potential(y * old).log()))
+    each = ("edge", "ratio", "bound", "largest", "accepted", "wrong", "dead")
+    return _table((*data, "log_potential"), log) | _table(each, rounds)
 
 
 def plain(settings: Boosting, draws: Draws) -> dict[str, np.ndarray]:
-    """The control: the logistic loss, all examples alike, as many updates; errors [R, rounds + 1]."""
-    data, net = halves(draws, settings.noise), network(settings, draws)
-    log = [tuple(_error(_scores(net, x), y) for x, y in data.values())]
-    for number in range(settings.rounds):
-        _train(net, settings, draws, number, *data["train"], None)
-        log.append(tuple(_error(_scores(net, x), y) for x, y in data.values()))
-    return _table(tuple(data), log)
+    """The control: the logistic loss, all examples alike, as many updates; errors and dead [R, rounds + 1]."""
+    data, net, log = halves(draws, settings.noise), network(settings, draws), []
+    for number in range(settings.rounds + 1):
+        if number:
+            _train(net, settings, draws, number - 1, *data["train"], None)
+        found = {part: _scores(net, images) for part, (images, _) in data.items()}
+        log.append((*_errors(found, data), _dead(found["train"])))
+    return _table((*data, "dead"), log)
 
 
 def _train(
-    net: torch.nn.Module,
-    settings: Boosting,
-    draws: Draws,
-    number: int,
-    x: Tensor,
-    y: Tensor,
-    old: Tensor | None,
+    net: nn.Module, settings: Boosting, draws: Draws, number: int, x: Tensor, y: Tensor, old: Tensor | None
 ) -> None:
     """One round of updates: against the scores `old` [R, N], or plain."""
     optimizer = torch.optim.SGD(net.parameters(), lr=settings.lr)
@@ -154,12 +149,18 @@ def _train(
 
 
 @torch.no_grad()
-def _scores(net: torch.nn.Module, x: Tensor) -> Tensor:
+def _scores(net: nn.Module, x: Tensor) -> Tensor:
     return net(x)[..., 0]
 
 
-def _error(score: Tensor, y: Tensor) -> Tensor:
-    return (y * score <= 0).double().mean(-1)
+def _errors(scores: dict[str, Tensor], data: dict[str, tuple[Tensor, Tensor]]) -> list[Tensor]:
+    """Share of wrong answers [R] in each part of the data; a score that is no number is wrong."""
+    return [(~(data[part][1] * score > 0)).double().mean(-1) for part, score in scores.items()]
+
+
+def _dead(scores: Tensor) -> Tensor:
+    """Have all examples the same score, or one none? [R, N] -> [R]: steps that were too large end so."""
+    return ~(scores.amax(-1) > scores.amin(-1))
 
 
 def _table(names: tuple[str, ...], rows: Sequence[tuple[Tensor, ...]]) -> dict[str, np.ndarray]:
@@ -170,38 +171,31 @@ def _table(names: tuple[str, ...], rows: Sequence[tuple[Tensor, ...]]) -> dict[s
 
 
 def boosting(replicas: int, settings: Boosting = Boosting()) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """SelfieBoost against plain training, each at every step size, with right labels and with wrong: curves, reported.
+    """SelfieBoost against plain training, at every step size, with right labels and with wrong: curves, reported.
 
-    The first step size and ten times that are drawn as curves.
+    The curves are those of the first step size.
     """
     runs = sweep(settings, Draws(tuple(range(replicas))))
-    arms = {
-        "SelfieBoost": runs["SelfieBoost"][RATES[0]],
-        "plain, same step size": runs["plain"][RATES[0]],
-        "plain, ten times the step size": runs["plain"][RATES[-1]],
+    own, control = (runs[arm][RATES[0]] for arm in ("SelfieBoost", "plain"))
+    each = ("edge", "ratio", "bound", "largest", "accepted")
+    curves = {
+        "SelfieBoost": {k: _means(own[k]) for k in ("train", "test", "log_potential", *each)},
+        "plain, same step size": {k: _means(control[k]) for k in ("train", "test")},
     }
-    curves = {arm: {k: _means(found[k]) for k in ("train", "test")} for arm, found in arms.items()}
-    own = arms["SelfieBoost"]
-    curves["SelfieBoost"] |= {k: _means(own[k]) for k in ("edge", "ratio", "bound", "largest", "accepted")}
-    curves["SelfieBoost"]["log potential"] = _means(own["log_potential"])
-    small = own["largest"] <= 1
+    small, kept = own["largest"] <= 1, own["ratio"] <= own["bound"] + 1e-6
     reported = {
-        f"boosting, {k} error at the end: {arm}": arms[arm][k][:, -1]
-        for arm in arms
-        for k in ("train", "test")
+        "boosting, rounds accepted": own["accepted"].sum(1),
+        "boosting, rounds where the bound applies": small.sum(1).astype(float),
+        "boosting, of these, bound kept": (small & kept).sum(1).astype(float),
     }
-    reported["boosting, rounds accepted"] = own["accepted"].sum(1)
-    reported["boosting, rounds where the bound applies"] = small.sum(1).astype(float)
-    reported["boosting, of these, bound kept"] = (
-        (small & (own["ratio"] <= own["bound"] + 1e-6)).sum(1).astype(float)
-    )
     for arm, at in runs.items():
         for lr, found in at.items():
-            reported[f"boosting, test error at the end, step size {lr}: {arm}"] = found["test"][:, -1]
-            if arm.startswith("SelfieBoost") and found["wrong"].any():
-                reported[f"boosting, wrong labels drawn in the last round, step size {lr}: {arm}"] = found[
-                    "wrong"
-                ][:, -1]
+            where = f"step size {lr:g}: {arm}"
+            for part in ("train", "validation", "test"):
+                reported[f"boosting, {part} error at the end, {where}"] = found[part][:, -1]
+            reported[f"boosting, dead at the end, {where}"] = found["dead"][:, -1]
+            if "wrong" in found and found["wrong"].any():
+                reported[f"boosting, wrong labels drawn in the last round, {where}"] = found["wrong"][:, -1]
     return curves, reported | _at_the_best(runs)
 
 
@@ -221,29 +215,28 @@ def sweep(settings: Boosting, draws: Draws) -> dict[str, dict[float, dict[str, n
 
 
 def _at_the_best(runs: dict[str, dict[float, dict[str, np.ndarray]]]) -> dict[str, np.ndarray]:
-    """Each arm at the step size with the smallest mean test error at the end: SelfieBoost minus plain, [R].
+    """Each arm at the step size with the smallest mean *validation* error at the end: SelfieBoost minus plain, [R].
 
-    And, with right labels, the rounds [R] to the error that plain training ends with, plus half a point; all rounds
-    where an arm never gets there.
+    That step size (of equal ones the smallest), and the difference of the test errors. And, with right labels, the
+    rounds [R] to the test error that plain training ends with, plus half a point; all where an arm never gets there.
     """
-    errors = {
-        arm: min((found["test"] for found in at.values()), key=lambda test: test[:, -1].mean())
-        for arm, at in runs.items()
-    }
-    own, control = errors["SelfieBoost"], errors["plain"]
-    gap = {
-        f"boosting, test error, each at its best step size: {arm} minus plain": (
-            errors[arm] - errors["plain, a fifth random labels" if "labels" in arm else "plain"]
-        )[:, -1]
-        for arm in errors
-        if arm.startswith("SelfieBoost")
-    }
-    rounds, target = np.arange(own.shape[1]), control[:, -1] + 0.005
-    for arm, error in {"SelfieBoost": own, "plain": control}.items():
-        reached = first_reaching(rounds, -error, -target)
-        gap[f"boosting, rounds to the target: {arm}"] = np.minimum(reached, rounds[-1])
-        gap[f"boosting, target reached: {arm}"] = np.isfinite(reached).astype(float)
-    return gap
+    found, errors = dict[str, np.ndarray](), dict[str, np.ndarray]()
+    for arm, at in runs.items():
+        lr = min(at, key=lambda lr: at[lr]["validation"][:, -1].mean())
+        errors[arm] = at[lr]["test"]
+        found[f"boosting, step size chosen: {arm}"] = np.full(len(errors[arm]), lr)
+    for arm, error in errors.items():
+        if arm.startswith("SelfieBoost"):
+            control = errors["plain, a fifth random labels" if "labels" in arm else "plain"]
+            name = f"boosting, test error, each at its chosen step size: {arm} minus plain"
+            found[name] = (error - control)[:, -1]
+    target = errors["plain"][:, -1] + 0.005
+    for arm in ("SelfieBoost", "plain"):
+        rounds = np.arange(errors[arm].shape[1])
+        reached = first_reaching(rounds, -errors[arm], -target)
+        found[f"boosting, rounds to the target: {arm}"] = np.minimum(reached, rounds[-1])
+        found[f"boosting, target reached: {arm}"] = np.isfinite(reached).astype(float)
+    return found
 
 
 def _means(values: np.ndarray) -> dict[str, list[float | None]]:

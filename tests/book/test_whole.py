@@ -45,6 +45,30 @@ def test_the_table_marks_an_effect_that_is_the_same_in_every_replica(whole):
     assert "in every replica" not in rows["T1"]
 
 
+def test_differences_of_accuracies_are_in_points_and_other_shares_in_percent(whole):
+    """The accuracy in the unit of W2 is not what W2 measures."""
+    shown = {row["id"]: whole.least(row) for row in claims.table()}
+    of_examples = {id for id, text in shown.items() if text.endswith("\u00a0points")}
+    assert of_examples == {"T1", "T4", "T5", "T9", "T10", "T12", "G1", "G3", "M1", "M2", "R2", "W1"}
+    assert shown["T7"] == shown["T8"] == "25\u00a0%" and shown["T11"] == shown["W2"] == "20\u00a0%"
+    assert (shown["T2"], shown["T3"], shown["L5"]) == ("500 updates", "0.5 cosine", "0.23 nats")
+
+
+def test_one_has_no_plural(whole):
+    def least(smallest):
+        return whole.least({"smallest": smallest, "unit": "time to the finest, doublings"})
+
+    assert [least(1.0), least(2.0), least(0.1)] == ["1 doubling", "2 doublings", "0.1 doublings"]
+
+
+def test_works_that_share_name_and_year_are_told_apart_by_their_titles(whole):
+    lines = whole.to_come(BOOK).splitlines()
+    cells = [cell.strip() for line in lines[2:] for cell in line.split(" | ")[-1].strip("| ").split("; ")]
+    assert len(set(cells)) == sum(int(line.split(" | ")[1]) for line in lines[2:])
+    assert "{cite:t}`aljundi2019a` (Task-free continual learning)" in cells
+    assert "{cite:t}`zenke2017`" in cells, "the only one of its name and year"
+
+
 @pytest.mark.parametrize(
     ("id", "change", "remark"),
     [

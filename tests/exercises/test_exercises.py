@@ -605,6 +605,15 @@ def test_a_run_to_order_says_what_was_overwritten_and_how_high_it_goes():
     assert examined("build_run", lambda T, F, BWT: filled(T, F, BWT, max(0.0, -BWT), T - 2)).right
 
 
+def test_one_singular_value_for_each_level_is_told_of_the_items():
+    parts = examined(
+        "tree_values", lambda branches: [float(np.prod(branches[k:])) for k in range(len(branches) + 1)]
+    )
+    assert "shape (3,), it should be (6,): a value for each item" in parts.message and not parts.hint
+    once = examined("tree_values", lambda branches: [3.0, 3**0.5, 1.0])  # of the first case, each once
+    assert "a value for each item" in once.message and "there once" in once.hint
+
+
 def test_the_first_wrong_error_on_task_1_is_named_with_both_values():
     off = examined("first_task_error", lambda *given: [*eigen_error(*given)[:3], 7, 7, 7])
     wanted = eigen_error(*QUESTIONS["first_task_error"].inputs(np.random.default_rng(0))[0])[3]

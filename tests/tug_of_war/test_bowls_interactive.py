@@ -7,6 +7,7 @@ import pytest
 
 from clkit import widgets
 from clkit.bowls import Bowl, descend, efficiency, project, spring, surgery, total, visit
+from clkit.plots import ASSETS
 
 SEQUENTIAL, JOINT, IN_TURN, EWC, DIAGONAL, AGEM, PCGRAD = range(7)
 
@@ -223,3 +224,32 @@ def test_neither_dots_nor_the_path_hide_what_does_not_act(drawn):
     group = drawn.locator(".kit-drawing svg").first.locator('g[opacity="0.7"]')
     under = group.locator("xpath=preceding-sibling::*[1]")
     assert group.count() == 1 and "background" in under.get_attribute("stroke")
+
+
+THE_TWO = [  # of the page
+    {"curvature": [[3.0, 0.8], [0.8, 1.0]], "minimum": [-1.2, 0.6]},
+    {"curvature": [[1.0, -0.6], [-0.6, 2.5]], "minimum": [1.0, -0.9]},
+]
+TOUCHED = """() => {  // how many arrows and heads reach into the box of the label
+  const label = [...document.querySelectorAll("text")].find(e => e.textContent === "w*"), box = label.getBBox();
+  return [...label.parentNode.querySelectorAll("g path")].filter(path => [...Array(101).keys()].some(i => {
+    const v = path.getPointAtLength(i / 100 * path.getTotalLength());
+    return v.x > box.x && v.x < box.x + box.width && v.y > box.y && v.y < box.y + box.height;
+  })).length;
+}"""
+
+
+@pytest.mark.parametrize("look", [1, 2, 3, 4, 5, 7, 20, 60, 64, 120])
+def test_no_arrow_touches_the_name_of_the_equilibrium(drawn, look):
+    values = {"tasks": THE_TWO, "start": [-2.0, -1.8], "lr": 0.08, "steps": 60, "strength": 1, "look": look}
+    values |= {"methods": list("abcdefg"), "angle": 90, "stretch": 1, "scale": 0.35, "alt": "two bowls"}
+    drawn.set_viewport_size({"width": 390, "height": 900})  # where letters are largest
+    drawn.add_style_tag(path=ASSETS / "kit.css")
+    for method in range(7):
+        drawn.evaluate(
+            "values => { const root = document.getElementById('root'); root.textContent = ''; "
+            "kit.start('bowls', root, values); }",
+            values | {"method": method},
+        )
+        assert drawn.locator("text", has_text="w*").count() == 1
+        assert drawn.evaluate(TOUCHED) == 0, method

@@ -88,3 +88,11 @@ def test_what_is_no_accuracy_is_said_and_put_right(drawn, typed, used):
 def test_the_ticks_are_whole_tasks(drawn):
     words = drawn.locator("svg[role=img] text.kit-words").all_text_contents()
     assert words[:4] == ["0", "1", "2", "3"]
+
+
+def test_the_head_of_the_matrix_does_not_run_into_the_first_task(drawn):
+    sides = """th => { const words = document.createRange(); words.selectNodeContents(th);
+        return [words.getBoundingClientRect().left, words.getBoundingClientRect().right]; }"""
+    heads = drawn.locator("tr >> nth=0 >> th")
+    (_, end), (start, _) = (heads.nth(n).evaluate(sides) for n in (0, 1))
+    assert heads.nth(1).text_content() == "task 1" and start - end > 16

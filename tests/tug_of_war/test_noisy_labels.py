@@ -93,7 +93,7 @@ def test_what_is_stored_comes_out_again() -> None:
     arms += ["width 100, drop-out 0.25", "width 100, drop-out 0.5"]
     assert list(found["noisy labels"]) == [f"{share}, {arm}" for share in (0.0, 0.4, 0.8) for arm in arms]
     assert found["replicas"] == 10 and found["critical samples"]["updates"] == list(critical_samples.LOOKS)
-    again = noisy_labels._one(0.4, 20, 0.0, 10, updates=200)
+    again = noisy_labels.one_arm(0.4, 20, 0.0, 10, updates=200)
     first = found["noisy labels"]["0.4, width 20, drop-out 0.0"]["test"]["mean"][0]
     assert again["test"]["mean"][0] == pytest.approx(
         first, abs=0.01

@@ -11,6 +11,8 @@ from clkit.tug_of_war.selfieboost import (
     RATES,
     Boosting,
     _at_the_best,
+    _dead,
+    _errors,
     boost,
     boosting,
     bound,
@@ -104,16 +106,30 @@ def test_the_control_learns_and_replicas_are_their_own() -> None:
 
 def test_what_is_reported() -> None:
     curves, reported = boosting(2, Boosting(rounds=2, steps=20))
-    assert set(curves) == {"SelfieBoost", "plain, same step size", "plain, ten times the step size"}
+    assert set(curves) == {"SelfieBoost", "plain, same step size"}
     kept, small = (
         reported[f"boosting, {k}"] for k in ("of these, bound kept", "rounds where the bound applies")
     )
     np.testing.assert_array_equal(kept, small)
     assert len(curves["SelfieBoost"]["train"]["mean"]) == 3
-    end = reported["boosting, test error at the end: plain, ten times the step size"]
-    np.testing.assert_array_equal(end, reported["boosting, test error at the end, step size 0.5: plain"])
-    assert len([name for name in reported if "at the end, step size" in name]) == 5 * len(RATES)
+    for part in ("train", "validation", "test"):
+        assert len([n for n in reported if f"{part} error at the end, step size" in n]) == 5 * len(RATES)
     assert len([name for name in reported if "wrong labels drawn" in name]) == 2 * len(RATES)
+    assert all(np.isfinite(values).all() for values in reported.values())
+
+
+def test_steps_that_are_too_large_are_seen() -> None:
+    """One score for all, or one that is no number: dead, and no number is a wrong answer. An error of 0 it is not."""
+    nan = float("nan")
+    scores = torch.tensor([[0.5, 0.5, 0.5], [1.0, nan, 2.0], [1.0, 2.0, 2.0]])
+    assert _dead(scores).tolist() == [True, True, False]
+    data = {"test": (scores, torch.ones(3, 3))}
+    assert _errors({"test": scores}, data)[0].tolist() == pytest.approx([0, 1 / 3, 0])
+    far = Boosting(rounds=1, steps=30, lr=1e6)
+    for learner in (boost, plain):
+        assert learner(far, Draws((0, 1)))["dead"][:, -1].all()
+    assert (boost(far, Draws((0, 1)))["accepted"] == 0).all()
+    assert not plain(Boosting(rounds=1, steps=30), Draws((0, 1)))["dead"].any()
 
 
 def test_clipped_margins_by_hand() -> None:
@@ -140,16 +156,21 @@ def test_a_fifth_of_the_labels_drawn_anew_is_a_tenth_wrong() -> None:
     assert (boost(Boosting(rounds=1, steps=5), draws)["wrong"] == 0).all()
 
 
-def test_the_best_step_sizes_by_hand() -> None:
-    """Plain is best at 0.5, SelfieBoost at 0.1. Target 0.2 + 0.005: reached after 2 rounds, and after 1."""
+def test_the_chosen_step_sizes_by_hand() -> None:
+    """Validation chooses 0.5 for plain, 0.1 for SelfieBoost, and by the test errors both would be the other.
 
-    def run(*errors: float) -> dict[str, np.ndarray]:
-        return {"test": np.array([errors])}
+    Target 0.3 + 0.005: reached after 2 rounds, and after 1.
+    """
 
-    clean = {"plain": {0.1: run(0.5, 0.4, 0.3), 0.5: run(0.5, 0.3, 0.2)}}
-    clean["SelfieBoost"] = {0.1: run(0.5, 0.2, 0.1), 0.5: run(0.5, 0.5, 0.5)}
-    found = _at_the_best(clean)
+    def run(validation: float, *errors: float) -> dict[str, np.ndarray]:
+        return {"validation": np.array([[0.5, 0.0, validation]]), "test": np.array([errors])}
+
+    runs = {"plain": {0.1: run(0.3, 0.5, 0.4, 0.2), 0.5: run(0.2, 0.5, 0.4, 0.3)}}
+    runs["SelfieBoost"] = {0.1: run(0.1, 0.5, 0.2, 0.1), 0.5: run(0.4, 0.5, 0.5, 0.0)}
+    found = _at_the_best(runs)
+    assert found["boosting, step size chosen: plain"].tolist() == [0.5]
+    assert found["boosting, step size chosen: SelfieBoost"].tolist() == [0.1]
     assert found["boosting, rounds to the target: plain"].tolist() == [2]
     assert found["boosting, rounds to the target: SelfieBoost"].tolist() == [1]
-    name = "boosting, test error, each at its best step size: SelfieBoost minus plain"
-    assert found[name].tolist() == pytest.approx([-0.1])
+    name = "boosting, test error, each at its chosen step size: SelfieBoost minus plain"
+    assert found[name].tolist() == pytest.approx([-0.2])
