@@ -180,7 +180,7 @@ def _learn(
     joined, flops = _counted(method, lambda: method.begin_task(task)) if told else (None, 0)
     if told or now.optimizer is None:
         now.optimizer = training.optimizer(method.parameters(), training.lr)
-    shield = [(p, mask, p.detach().clone()) for p, mask in method.protected()]
+    shield = shielded(method)
     examples = train + joined
     order = method.draws.shuffles("order", examples.sizes, updates * training.batch, t)
     old = max(1 - own / every for own, every in zip(train.sizes, examples.sizes, strict=True))
@@ -216,6 +216,11 @@ def _learn(
 
 
 Shield = list[tuple[nn.Parameter, Tensor, Tensor]]
+
+
+def shielded(method: Method) -> Shield:
+    """What must not change from now on, as it is."""
+    return [(p, mask, p.detach().clone()) for p, mask in method.protected()]
 
 
 def take_step(method: Method, batch: Batch, optimizer: Optimizer, progress: float, shield: Shield) -> None:

@@ -30,6 +30,11 @@ class Interval(NamedTuple):
         """{mean, low, high}; a mean that is no number becomes None."""
         return {"mean": self.mean if np.isfinite(self.mean) else None, "low": self.low, "high": self.high}
 
+    def rounded(self, digits: int) -> Interval:
+        """The same to so many digits after the point."""
+        ends = (None if end is None else round(end, digits) for end in (self.low, self.high))
+        return Interval(round(self.mean, digits), *ends)
+
 
 def interval(values: ArrayLike, level: float = 0.95) -> Interval:
     """Mean +- t(R - 1) sd / sqrt(R) of one value per replica [R] (Student 1908), sd over R - 1.
@@ -52,6 +57,13 @@ def difference(first: ArrayLike, second: ArrayLike, level: float = 0.95) -> Inte
     """Paired interval of first minus second, both [R] of the same seeds in the same order."""
     same_shape("a paired difference", first, second)
     return interval(_floats(first) - _floats(second), level)
+
+
+def bands(values: ArrayLike, digits: int | None = None) -> dict[str, list[float | None]]:
+    """Of values [R, E]: {mean, low, high}, each [E], as a figure draws them and JSON holds them; or rounded."""
+    found = [interval(column) for column in _floats(values).T]
+    ends = [each if digits is None else each.rounded(digits) for each in found]
+    return {end: [each.to_json()[end] for each in ends] for end in Interval._fields}
 
 
 # Desiderata 3, 5 and 6: from the accuracy matrix

@@ -45,3 +45,22 @@ def javascript(chromium):
 
     yield compute
     page.close()
+
+
+@pytest.fixture
+def interactive(chromium):
+    """A function: (name of an interactive, values that it starts from) -> a page on which it is drawn."""
+    from clkit import widgets
+
+    page = chromium.new_page()
+
+    def start(name, values):
+        page.set_content('<div id="root"></div>')
+        page.add_script_tag(content=widgets.javascript(name))
+        page.evaluate(
+            "([name, all]) => kit.start(name, document.getElementById('root'), all)", [name, values]
+        )
+        return page
+
+    yield start
+    page.close()

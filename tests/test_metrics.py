@@ -278,6 +278,14 @@ def test_wrong_amounts_are_refused(amounts):
         metrics.growth_exponent(amounts)
 
 
+def test_bands_by_hand():
+    """Two replicas with 0.2 and 0.4: mean 0.3, sd 0.1414, half 12.7062 x 0.1414 / 1.4142 = 1.2706; alike: no width."""
+    values = np.array([[0.2, 1.0], [0.4, 1.0]])
+    assert metrics.bands(values, 4) == {"mean": [0.3, 1.0], "low": [-0.9706, 1.0], "high": [1.5706, 1.0]}
+    assert metrics.bands(values)["high"][0] == metrics.interval([0.2, 0.4]).high  # as it is
+    assert metrics.bands([[0.5, np.nan]]) == {"mean": [0.5, None], "low": [None] * 2, "high": [None] * 2}
+
+
 def test_boundary_jitter_gap_and_ignored_labels():
     moved = A.copy()
     moved[0, 3] = 0.4, 0.9, 0.5  # mean 0.6 against 0.7

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from clkit.buffers import Recent
 from clkit.claims import Outcome, claim
 from clkit.controls import Joint
 from clkit.loop import run
 from clkit.memory.replay import Replay
 from clkit.method import Method
-from clkit.metrics import interval
+from clkit.metrics import bands, interval
 from clkit.record import Record
 from clkit.report import MEASURES, whole
 from clkit.streams import Rotated, Split
@@ -38,8 +40,7 @@ def r2(replicas: int) -> Outcome:
             arm: run(method, stream, replicas=replicas, progress=False) for arm, method in methods.items()
         }
         order = ["fine_tuning", *(f"replay, {m}" for m in CAPACITIES), "joint"]
-        ends = [interval(MEASURES["average_accuracy"](arms[arm])) for arm in order]
-        curves[stream.name] = {name: [getattr(end, name) for end in ends] for name in ("mean", "low", "high")}
+        curves[stream.name] = bands(np.stack([MEASURES["average_accuracy"](arms[arm]) for arm in order], 1))
         records |= {f"{stream.name}, {arm}": record for arm, record in arms.items()}
     gains = {
         "gain on rotated, 50 examples": ("rotated, replay, 50", "rotated, fine_tuning"),

@@ -10,7 +10,7 @@ from clkit.claims import Outcome, claim
 from clkit.controls import Independent
 from clkit.loop import evaluate, run
 from clkit.method import Method
-from clkit.metrics import forgetting, growth_exponent, interval, learned
+from clkit.metrics import bands, forgetting, growth_exponent, learned
 from clkit.modular.progressive import Progressive
 from clkit.nets import Build, Mlp
 from clkit.record import Record
@@ -132,5 +132,4 @@ def learning(record: Record) -> dict[str, Any]:
         record.curve[:, (points > start) & (points <= end), t]
         for t, (start, end) in enumerate(zip(ends, ends[1:], strict=False), start=1)
     ]
-    ends_of = [interval(column) for column in np.mean(each, axis=0).T]
-    return {name: [getattr(end, name) for end in ends_of] for name in ("mean", "low", "high")}
+    return bands(np.mean(each, axis=0))

@@ -19,7 +19,7 @@ from clkit.errors import ClkitError
 from clkit.examples import Batch, Task
 from clkit.loop import run
 from clkit.method import Method
-from clkit.metrics import half_life, interval
+from clkit.metrics import bands, half_life
 from clkit.nets import Build
 from clkit.record import Record
 from clkit.replicas import Draws, generator
@@ -147,7 +147,7 @@ def _absence(
         for when, update in {"at the change": BEFORE, "at the end": BEFORE + AFTER}.items():
             reported[f"gradient energy of task {task + 1} {when}, {name}"] = looked[update][:, task]
     curves[name] = curve.mean(0).tolist()
-    curves[f"{name}: bands"] = [bands(curve[:, :, task]) for task in (0, 1)]
+    curves[f"{name}: bands"] = [bands(curve[:, :, task], 4) for task in (0, 1)]
     return lives
 
 
@@ -159,7 +159,7 @@ def _long_absence(replicas: int, reported: dict[str, np.ndarray], curves: dict[s
     assert record.curve is not None
     curve = record.curve[:, BEFORE // every - 1 :, 0]
     reported["accuracy on task 1 at the end, absent for long"] = curve[:, -1]
-    curves["absent for long"] = {"updates": list(range(0, LONG * AFTER + 1, every)), "bands": bands(curve)}
+    curves["absent for long"] = {"updates": list(range(0, LONG * AFTER + 1, every)), "bands": bands(curve, 4)}
 
 
 def _by_schedule(replicas: int, reported: dict[str, np.ndarray], curves: dict[str, Any]) -> None:
@@ -173,16 +173,9 @@ def _by_schedule(replicas: int, reported: dict[str, np.ndarray], curves: dict[st
         reported[f"present in the last block, blocks of {length}"] = record.accuracy[:, -1, 1]
         if length >= every:
             curve = np.concatenate([record.accuracy[:, :1], record.curve], axis=1)
-            curves[f"blocks of {length}"] = [bands(curve[:, :, task]) for task in (0, 1)]
+            curves[f"blocks of {length}"] = [bands(curve[:, :, task], 4) for task in (0, 1)]
     for share in SHARES:
         record = scheduled((share,) * TOTAL, replicas=replicas)
         assert record.accuracy is not None
         reported[f"task 2 in the end, share {share:g}"] = record.accuracy[:, -1, 1]
         reported[f"task 1 in the end, share of task 2 {share:g}"] = record.accuracy[:, -1, 0]
-
-
-def bands(values: np.ndarray) -> dict[str, list[float | None]]:
-    """Of values [R, E]: the mean and the ends of its interval at each point, to four digits."""
-    found = [interval(column).to_json() for column in values.T]
-    ends = ("mean", "low", "high")
-    return {end: [None if (v := point[end]) is None else round(v, 4) for point in found] for end in ends}

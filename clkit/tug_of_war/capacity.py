@@ -12,7 +12,7 @@ from clkit.claims import Outcome
 from clkit.controls import L2, Joint
 from clkit.loop import run
 from clkit.method import Method
-from clkit.metrics import average_accuracy, forgetting, interval, intransigence, learned
+from clkit.metrics import average_accuracy, bands, forgetting, intransigence, learned
 from clkit.nets import Mlp
 from clkit.record import Record
 from clkit.report import whole
@@ -25,11 +25,6 @@ WIDTHS = {"1x": 10, "2x": 20, "4x": 40}  # hidden units: 1x is as many as there 
 LENGTH, UPDATES, LONGER = 20, 300, 4  # tasks; updates for each; times as many in the check
 EWC_STRENGTHS = (1.0, 10.0, 30.0, 100.0, 300.0, 1e3, 1e4, 1e5, 1e6)
 L2_STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
-
-
-def band(values: Array) -> dict[str, list[float | None]]:
-    """[R, X] as three lists: mean, low and high over the replicas at every x."""
-    return {end: [interval(column).to_json()[end] for column in values.T] for end in ("mean", "low", "high")}
 
 
 def first_task(record: Record) -> Array:
@@ -73,7 +68,7 @@ def longer_sequences(replicas: int, others: Mapping[str, type[Method]]) -> Outco
     reported, curves = whole(records), dict[str, Any](tasks=[*range(1, LENGTH + 1)])
     for arm, record in records.items():
         reported[f"drop on task 1: {arm}"] = first_task(record)[:, 0] - first_task(record)[:, -1]
-        curves[arm] = {"first": band(first_task(record)), "so far": band(so_far(record))}
+        curves[arm] = {"first": bands(first_task(record)), "so far": bands(so_far(record))}
     narrow, *_, wide = WIDTHS
     for more in ("", ", longer"):
         few, many = (first_task(records[f"joint, {key}{more}"]) for key in (narrow, wide))
@@ -110,7 +105,7 @@ def protection(replicas: int, methods: Mapping[str, type[Method]]) -> Outcome:
         costs[name] = lost[grid[-1]] - lost[0.0]
         reported[f"intransigence at the largest strength minus at 0: {name}"] = costs[name]
         curves[name] = {"strength": [*records], **measures([*records.values()], joint)}
-        curves[name]["cost"] = band(np.stack([value - lost[0.0] for value in lost.values()], axis=1))
+        curves[name]["cost"] = bands(np.stack([value - lost[0.0] for value in lost.values()], axis=1))
     curves["joint"] = measures([joint], joint)
     return Outcome(costs[next(iter(methods))], reported, curves)
 
@@ -123,4 +118,4 @@ def measures(records: Sequence[Record], joint: Record) -> dict[str, dict[str, li
         "average accuracy": [average_accuracy(r.matrix) for r in records],
         "learned accuracy": [learned(r.matrix) for r in records],
     }
-    return {name: band(np.stack(values, axis=1)) for name, values in found.items()}
+    return {name: bands(np.stack(values, axis=1)) for name, values in found.items()}

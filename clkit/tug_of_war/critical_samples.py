@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from clkit.loop import run
 from clkit.method import Method
+from clkit.metrics import bands
 from clkit.replicas import Draws
 from clkit.training import Training
-from clkit.tug_of_war.difficulty import Watch, band
+from clkit.tug_of_war.difficulty import Watch
 from clkit.tug_of_war.memorization import RandomLabels, Shuffled
 
 RADIUS = 0.1  # of the range of a pixel, in every pixel
@@ -89,7 +90,7 @@ def along_training(replicas: int, looks: tuple[int, ...] = LOOKS) -> dict[str, A
         training = Training(updates=(looks[-1],), every=100)
         run(Method(), guise, training, replicas=replicas, progress=False, observe=look)
         found[guise.name] = {
-            "critical": band(np.stack(ratios, 1)),
-            "right": band(watch.right.mean(2)),
+            "critical": bands(np.stack(ratios, 1)),
+            "right": bands(watch.right.mean(2)),
         }
     return found

@@ -224,7 +224,4 @@ def _rescaled(shallow: Array, s: Array, begun: list[Array], times: Array) -> Arr
 
 def _bands(values: Array) -> list[list[Interval]]:
     """[E, R, groups] -> for each group (mean, low, high) at the stored times."""
-    return [
-        [Interval(*(round(end, 4) for end in interval(row))) for row in values[STORED, :, k]]  # type: ignore[arg-type]
-        for k in range(values.shape[2])
-    ]
+    return [[interval(row).rounded(4) for row in values[STORED, :, k]] for k in range(values.shape[2])]

@@ -18,7 +18,7 @@ from torch import Tensor
 from clkit.claims import Outcome
 from clkit.loop import run
 from clkit.method import Method
-from clkit.metrics import interval
+from clkit.metrics import bands
 from clkit.replicas import Draws
 from clkit.streams import Stream
 from clkit.training import Training
@@ -146,9 +146,9 @@ def learned_early(replicas: int, updates: int = UPDATES) -> Outcome:
         }
         curves[name] = {
             "updates": looks.tolist(),
-            "first learned": band(np.stack([(first <= u).mean(1) for u in looks], 1)),
-            "learned for good": band(np.stack([(stays <= u).mean(1) for u in looks], 1)),
-            "share held": band(share_held(seen.residuals)),
+            "first learned": bands(np.stack([(first <= u).mean(1) for u in looks], 1)),
+            "learned for good": bands(np.stack([(stays <= u).mean(1) for u in looks], 1)),
+            "share held": bands(share_held(seen.residuals)),
         }
         held, at_last = _to_the_end(guise, seen, replicas, updates)
         reported |= {
@@ -157,13 +157,13 @@ def learned_early(replicas: int, updates: int = UPDATES) -> Outcome:
         }
         reached = np.flatnonzero(np.isfinite(held[:, :-1]).all(0))
         curves[name]["right"] = [LEVELS[k] for k in reached]
-        curves[name]["share held when right"] = band(held[:, reached])
+        curves[name]["share held when right"] = bands(held[:, reached])
         chances = right_after_one_epoch(guise, replicas)  # [R, S, N]
         reported[f"spread of the share of networks that are right: {name}"] = spread(chances)
         reported[f"the same by chance alone: {name}"] = spread_by_chance(chances)
         times = chances.sum(1)  # [R, N], of S networks
         spread_out = [np.bincount(t, minlength=chances.shape[1] + 1) / len(t) for t in times]
-        curves[name]["networks right"] = band(np.stack(spread_out))
+        curves[name]["networks right"] = bands(np.stack(spread_out))
     return Outcome(early["shuffled"] - early["random labels"], reported, curves)
 
 
@@ -236,9 +236,3 @@ def right_after_one_epoch(guise: Stream, replicas: int, networks: int = 20) -> n
     passes = Training(epochs=1, every=round(len(guise.source(0).train) / Training().batch))
     run(Method(), guise, passes, seeds=range(replicas * networks), progress=False, observe=watch)
     return watch.right[:, -1].reshape(replicas, networks, -1)
-
-
-def band(values: np.ndarray) -> dict[str, list[float | None]]:
-    """Mean, low and high [E] of values [R, E], as a figure draws them."""
-    found = [interval(column) for column in values.round(6).T]
-    return {"mean": [f.mean for f in found], "low": [f.low for f in found], "high": [f.high for f in found]}

@@ -132,7 +132,9 @@ def learned_in_turn(replicas: int) -> Outcome:
             reported[f"updates to learn number {place + 1}, {name}"] = np.sort(found, 1)[:, place]
         order = found.argsort(1, kind="stable")
         ranked = np.take_along_axis(accuracy, order[:, None], 2)  # in the order of learning of each replica
-        curves[name] = [[_band(row) for row in ranked[:, :, place].T] for place in range(len(BITS))]
+        curves[name] = [
+            [interval(row).rounded(4) for row in ranked[:, :, place].T] for place in range(len(BITS))
+        ]
     for hidden in NARROW:
         updates = np.arange(0, NARROW_UPDATES + 1, 2 * EVERY)
         arms = train(draws, NARROW_UPDATES, 2 * EVERY, hidden=hidden)
@@ -171,7 +173,3 @@ def staircase(draws: Draws) -> dict[str, Array]:
 ARMS = ("shared", "independent")
 NARROW, NARROW_UPDATES = (64, 32, 16), 4000  # hidden units and updates of the narrower networks
 STAIRS_UPDATES = 3000
-
-
-def _band(values: Array) -> list[float | None]:
-    return [None if end is None else round(end, 4) for end in interval(values)]

@@ -93,12 +93,10 @@ def levels_in_turn(replicas: int, seed: int = 0) -> Outcome:
         )
         for level in range(DEPTH + 1):
             reported[f"updates to learn level {level}, {name}"] = reached[:, level]
-        curves[name] = [[_band(row) for row in each.T[::STORED]] for each in np.moveaxis(shares, 2, 0)]
+        curves[name] = [
+            [interval(row).rounded(4) for row in each.T[::STORED]] for each in np.moveaxis(shares, 2, 0)
+        ]
     return Outcome(doublings["tree"] - doublings["shuffled"], reported, curves)
 
 
 STORED = 8  # of the evaluations, every eighth is stored for the figures
-
-
-def _band(values: Array) -> list[float | None]:
-    return [None if end is None else round(end, 4) for end in interval(values)]

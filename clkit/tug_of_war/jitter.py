@@ -9,7 +9,7 @@ import torch
 
 from clkit.errors import ClkitError
 from clkit.examples import Batch, Examples, Part, Task
-from clkit.loop import evaluate, take_step
+from clkit.loop import Shield, evaluate, shielded, take_step
 from clkit.method import Method
 from clkit.nets import Build
 from clkit.replicas import Draws
@@ -38,8 +38,8 @@ def announced(
         shifts: T - 1 numbers of updates, each smaller than half a task.
 
     Raises:
-        ClkitError: a wrong number of shifts, one too large, a method that looks back at past data, another
-            scenario.
+        ClkitError: a wrong number of shifts, one too large, a method that looks back at past data or joins
+            examples to a task, another scenario.
     """
     draws, rule = Draws(tuple(seeds)), stream.rule()
     tasks = stream.tasks(draws)
@@ -52,7 +52,12 @@ def announced(
     ends = [int(end) + shift for end, shift in zip(np.cumsum(lengths), [*shifts, 0], strict=True)]
     method.start(Build(training.network, stream.shape, rule, draws), draws, rule)
     rows, seen = [evaluate(method, tasks, rule, -1)], list[Batch]()
-    told, done = -1, 0  # the newest task that was announced; updates so far
+    told, began, done = (
+        -1,
+        0,
+        0,
+    )  # the newest task that was announced, and after how many updates; updates so far
+    shield: Shield = []
     optimizer = training.optimizer(method.parameters(), training.lr)
 
     def task(t: int, train: Examples) -> Task:
@@ -60,15 +65,19 @@ def announced(
 
     for t, data in enumerate(tasks):
         order = draws.shuffles("order", data.train.sizes, lengths[t] * training.batch, t)
-        for u, batch in enumerate(data.train.batches(order, training.batch, rule, t)):
+        for batch in data.train.batches(order, training.batch, rule, t):
             if done == (0 if told < 0 else ends[told]):
                 if told >= 0:
                     method.end_task(task(told, _together(seen, told)))
-                told, seen = told + 1, []
-                method.begin_task(task(told, tasks[told].train))
-            if len(seen) * thin <= done - (0 if told == 0 else ends[told - 1]):
+                told, began, seen = told + 1, done, []
+                if method.begin_task(task(told, tasks[told].train)) is not None:
+                    raise ClkitError(
+                        f"{method.name} joins kept examples to a task: that is not announced here."
+                    )
+                shield = shielded(method)
+            if len(seen) * thin <= done - began:
                 seen.append(batch)
-            take_step(method, batch, optimizer, u / lengths[t], [])
+            take_step(method, batch, optimizer, (done - began) / (ends[told] - began), shield)
             done += 1
         rows.append(evaluate(method, tasks, rule, t))
     return np.stack(rows, axis=1)

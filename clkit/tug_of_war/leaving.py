@@ -16,10 +16,11 @@ from clkit.claims import Outcome
 from clkit.examples import Batch, Examples, Task
 from clkit.loop import run
 from clkit.method import Method
+from clkit.metrics import bands
 from clkit.record import Record
 from clkit.replicas import Feed
 from clkit.training import Training
-from clkit.tug_of_war.difficulty import EVERY, KNOWN, UPDATES, Watch, band, each_loss, residual
+from clkit.tug_of_war.difficulty import EVERY, KNOWN, UPDATES, Watch, each_loss, residual
 from clkit.tug_of_war.memorization import Shuffled
 
 
@@ -137,7 +138,7 @@ class _Run:
         assert self.record.curve is not None
         right, left = self.watch.right, self.left[:, None]
         on, others, test = share(right, left), share(right, ~left), self.record.curve[:, :, 0]
-        return {"left out": band(on), "others": band(others), "test": band(test)}
+        return {"left out": bands(on), "others": bands(others), "test": bands(test)}
 
 
 def dropping_the_easy(replicas: int, updates: int = UPDATES) -> Outcome:

@@ -21,12 +21,11 @@ from clkit.files import write_text
 from clkit.layers import Dropout
 from clkit.loop import run
 from clkit.method import Method, cross_entropy
-from clkit.metrics import interval
+from clkit.metrics import bands, interval
 from clkit.nets import MLP, Mlp
 from clkit.record import versions
 from clkit.training import Training
 from clkit.tug_of_war import critical_samples
-from clkit.tug_of_war.difficulty import band
 from clkit.tug_of_war.memorization import RandomLabels
 
 SHARES = (0.0, 0.4, 0.8)  # of the training labels, drawn anew
@@ -108,7 +107,7 @@ def one_arm(share: float, width: int, rate: float, replicas: int, updates: int =
     shown = slice(1, None, 2)  # every second look is stored
     return {
         "updates": record.curve_updates[shown],
-        "test": band(test[:, shown]),
+        "test": bands(test[:, shown]),
         "at the best look": interval(best).to_json(),
         "at the end": interval(test[:, -1]).to_json(),
         "best minus end": interval(best - test[:, -1]).to_json(),

@@ -19,7 +19,7 @@ from clkit.examples import Batch, TaskData
 from clkit.instruments import Loss, cosines, efficiency, gradients, losses, norms
 from clkit.loop import run
 from clkit.method import Method, weighted_mean
-from clkit.metrics import interval
+from clkit.metrics import bands
 from clkit.nets import Mlp
 from clkit.record import Record
 from clkit.replicas import Draws
@@ -100,10 +100,7 @@ class Pulls:
         """Mean and interval at each moment, rounded, as the figures draw them."""
         drawn: dict[str, Any] = {"updates": self.updates}
         for name, values in self.named().items():
-            ends = [interval(column) for column in values.T]
-            drawn[name] = {
-                end: [round(float(getattr(v, end)), 5) for v in ends] for end in ("mean", "low", "high")
-            }
+            drawn[name] = bands(values, 5)
         return drawn
 
 

@@ -15,12 +15,12 @@ from clkit.controls import Joint
 from clkit.examples import Batch, Task, TaskData
 from clkit.loop import evaluate, run, take_step
 from clkit.method import Method
+from clkit.metrics import bands
 from clkit.record import Record
 from clkit.replicas import Draws
 from clkit.report import whole
 from clkit.streams import Permuted, Rotated, Stream, View
 from clkit.training import Training
-from clkit.tug_of_war.absence import bands
 
 AGAIN = 400  # updates of learning task 1 again
 SHOWN = 200  # of them in the curves
@@ -123,12 +123,12 @@ def _learned_again(
         if not before.size:
             before, fresh = record.matrix[:, 1, 0], relearn(untrained(method), data)
             reported[f"old accuracy on task 1: {label}"] = before
-            curves[f"again: fresh network on {stream.name}"] = bands(fresh[:, : SHOWN + 1 : 2])
+            curves[f"again: fresh network on {stream.name}"] = bands(fresh[:, : SHOWN + 1 : 2], 4)
         again = relearn(method, data)
         reported |= {f"{what}: {label}": values for what, values in saved(again, fresh, before).items()}
         reported |= whole({label: record}) if own is stream else {}
         reported[f"accuracy on task 1 before it is learned again: {label}"] = again[:, 0]
-        curves[f"again: {label}"] = bands(again[:, : SHOWN + 1 : 2])
+        curves[f"again: {label}"] = bands(again[:, : SHOWN + 1 : 2], 4)
 
 
 def change(method: Method, degrees: float, training: Training, **how: Any) -> Record:
@@ -212,7 +212,7 @@ def _gaps(replicas: int, others: Makers, reported: dict[str, np.ndarray], curves
     for name, record in records.items():
         assert record.curve is not None
         near = record.curve[:, start - 1 - AROUND[0] : start + AROUND[1], 0]  # entry u - 1: after u updates
-        curves[f"gap: {name}"] = bands(near)
+        curves[f"gap: {name}"] = bands(near, 4)
     records["joint, smaller steps"] = change(Joint(), ANGLE, slow, replicas=replicas)
     records["joint, growing share"] = change(Growing(), ANGLE, training, replicas=replicas)
     for name, record in records.items():

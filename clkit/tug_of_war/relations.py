@@ -161,7 +161,7 @@ def three_concepts(replicas: int) -> tuple[dict[str, Array], dict[str, Any]]:
             reported[f"updates to find it, {concept}, {arm}"] = reached[arm][:, k]
             found = np.any(accuracy[:, :, k] >= FOUND, axis=1)
             reported[f"replicas that find it, {concept}, {arm}"] = found.astype(float)
-            curves[f"{concept}, {arm}"] = [_band(row) for row in accuracy[:, :, k].T]
+            curves[f"{concept}, {arm}"] = [interval(row).rounded(4) for row in accuracy[:, :, k].T]
     late = {arm: reached[arm] - reached[arm][:, :1] for arm in ("alone", "together")}
     lost = arms["alone"][:, -1] - arms["together"][:, -1]
     for k, concept in enumerate(CONCEPTS):
@@ -172,7 +172,3 @@ def three_concepts(replicas: int) -> tuple[dict[str, Array], dict[str, Any]]:
             late["together"] - late["alone"]
         )[:, k]
     return reported, curves
-
-
-def _band(values: Array) -> list[float | None]:
-    return [None if end is None else round(end, 4) for end in interval(values)]

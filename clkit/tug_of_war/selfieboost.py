@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clkit.data import load
-from clkit.metrics import first_reaching, interval
+from clkit.metrics import bands, first_reaching
 from clkit.nets import Build, Mlp
 from clkit.replicas import Draws
 from clkit.scenario import scenario
@@ -179,8 +179,8 @@ def boosting(replicas: int, settings: Boosting = Boosting()) -> tuple[dict[str, 
     own, control = (runs[arm][RATES[0]] for arm in ("SelfieBoost", "plain"))
     each = ("edge", "ratio", "bound", "largest", "accepted")
     curves = {
-        "SelfieBoost": {k: _means(own[k]) for k in ("train", "test", "log_potential", *each)},
-        "plain, same step size": {k: _means(control[k]) for k in ("train", "test")},
+        "SelfieBoost": {k: bands(own[k]) for k in ("train", "test", "log_potential", *each)},
+        "plain, same step size": {k: bands(control[k]) for k in ("train", "test")},
     }
     small, kept = own["largest"] <= 1, own["ratio"] <= own["bound"] + 1e-6
     reported = {
@@ -237,9 +237,3 @@ def _at_the_best(runs: dict[str, dict[float, dict[str, np.ndarray]]]) -> dict[st
         found[f"boosting, rounds to the target: {arm}"] = np.minimum(reached, rounds[-1])
         found[f"boosting, target reached: {arm}"] = np.isfinite(reached).astype(float)
     return found
-
-
-def _means(values: np.ndarray) -> dict[str, list[float | None]]:
-    """Mean, low and high [E] of values [R, E]."""
-    found = [interval(column) for column in values.T]
-    return {"mean": [f.mean for f in found], "low": [f.low for f in found], "high": [f.high for f in found]}

@@ -16,10 +16,10 @@ from clkit.claims import Outcome
 from clkit.examples import Batch, Examples, Task
 from clkit.loop import run
 from clkit.method import Method
-from clkit.metrics import first_reaching, interval
+from clkit.metrics import bands, first_reaching, interval
 from clkit.training import Training
 from clkit.tug_of_war.active_bias import emphasis
-from clkit.tug_of_war.difficulty import EVERY, KNOWN, UPDATES, band, each_loss, residual
+from clkit.tug_of_war.difficulty import EVERY, KNOWN, UPDATES, each_loss, residual
 from clkit.tug_of_war.memorization import Shuffled
 from clkit.tug_of_war.selfieboost import boosting
 
@@ -134,7 +134,7 @@ def fewer_passes(replicas: int, updates: int = UPDATES) -> Outcome:
     size, reported = Training().batch, dict[str, np.ndarray]()
     for name, arm in arms.items():
         reported |= arm.reported(name, plain, known, size)
-        curves[name] = {"test accuracy": band(arm.accuracy), "backward passes": arm.passes.mean(0).tolist()}
+        curves[name] = {"test accuracy": bands(arm.accuracy), "backward passes": arm.passes.mean(0).tolist()}
         if name != "skip known":
             reported[f"test accuracy, skip known minus {name}"] = known.accuracy[:, -1] - arm.accuracy[:, -1]
     for name, arm in {"plain": plain, "skip known": known}.items():

@@ -17,7 +17,6 @@ from clkit.tug_of_war.absence import (
     FIRST,
     SECOND,
     Scheduled,
-    bands,
     blocks,
     energies,
     scheduled,
@@ -121,12 +120,3 @@ def test_one_long_block_costs_the_absent_task_more_than_many_short_ones() -> Non
     ends = {length: scheduled(blocks(length, 600), replicas=3).accuracy[:, -1] for length in (1, 300)}  # type: ignore[index]
     assert (ends[1][:, 0] - ends[300][:, 0]).min() > 0.1
     assert ends[300][:, 1].min() > 0.9  # who is present does well
-
-
-def test_bands_are_mean_and_interval_of_each_point() -> None:
-    """Two replicas with 0.2 and 0.4: mean 0.3, sd 0.1414, half 12.706 x 0.1414 / 1.414 = 1.2706."""
-    assert bands(np.array([[0.2, 1.0], [0.4, 1.0]])) == {
-        "mean": [0.3, 1.0],
-        "low": [-0.9706, 1.0],
-        "high": [1.5706, 1.0],
-    }

@@ -5,7 +5,6 @@ import random
 import numpy as np
 import pytest
 
-from clkit import widgets
 from clkit.bowls import Bowl, descend, efficiency, project, spring, surgery, total, visit
 from clkit.plots import ASSETS
 
@@ -128,7 +127,7 @@ def test_a_spring_without_strength_is_plain_training_and_every_second_phase_begi
 
 
 @pytest.fixture
-def drawn(chromium):
+def drawn(interactive):
     """A page with the interactive, both minima in one place, joint training, looked at where it has ended."""
     same = {"curvature": [[2, 0], [0, 1]], "minimum": [0, 0]}
     values = {"tasks": [same, same], "start": [1, 0], "lr": 0.1, "steps": 60, "method": JOINT, "strength": 1}
@@ -140,12 +139,7 @@ def drawn(chromium):
         "scale": 0.35,
         "alt": "two bowls",
     }
-    page = chromium.new_page()
-    page.set_content('<div id="root"></div>')
-    page.add_script_tag(content=widgets.javascript("bowls"))
-    page.evaluate("values => kit.start('bowls', document.getElementById('root'), values)", values)
-    yield page
-    page.close()
+    return interactive("bowls", values)
 
 
 def shown(page, label):

@@ -8,12 +8,13 @@ import pytest
 from clkit.controls import L2, Joint
 from clkit.loop import run
 from clkit.method import Method
+from clkit.metrics import bands
 from clkit.nets import Mlp
 from clkit.record import Record
 from clkit.streams import Rotated
 from clkit.training import Training
 from clkit.tug_of_war import capacity
-from clkit.tug_of_war.capacity import band, first_task, measures, sequence, so_far, sweep
+from clkit.tug_of_war.capacity import first_task, measures, sequence, so_far, sweep
 
 # One replica, three tasks; row 0 before training. Entries above the diagonal are there to be left out.
 MATRIX = np.array([[0.1, 0.2, 0.1], [0.9, 0.6, 0.7], [0.5, 0.8, 0.7], [0.3, 0.6, 0.9]])
@@ -30,14 +31,6 @@ def test_first_task_is_the_first_column_from_the_end_of_task_1() -> None:
 def test_mean_over_the_tasks_seen_by_hand() -> None:
     """eq: mean-so-far. (0.9), (0.5 + 0.8) / 2, (0.3 + 0.6 + 0.9) / 3; tasks to come do not count."""
     np.testing.assert_allclose(so_far(record_of(MATRIX)), [[0.9, 0.65, 0.6]])
-
-
-def test_band_by_hand() -> None:
-    """Two replicas, 0 and 1: mean 1/2, sd 1/sqrt(2), half width 12.706 / sqrt(2) / sqrt(2) = 6.353."""
-    found = band(np.array([[0.0, 3.0], [1.0, 3.0]]))
-    assert found["mean"] == [0.5, 3.0]
-    np.testing.assert_allclose([found["low"][0], found["high"][0]], [0.5 - 6.3531, 0.5 + 6.3531], atol=1e-4)
-    assert found["low"][1] == found["high"][1] == 3.0
 
 
 def test_measures_by_hand() -> None:
@@ -85,7 +78,7 @@ def test_longer_sequences_takes_its_effect_from_joint_training_of_the_narrow_net
     record = sequence(Joint(), 2, 2, 2, replicas=2)
     np.testing.assert_array_equal(out.effect, record.matrix[:, 1, 0] - record.matrix[:, 2, 0])
     longer = sequence(Joint(), 3, 2, 2 * capacity.LONGER, replicas=2)
-    assert out.curves["joint, 2x, longer"]["first"] == band(first_task(longer))
+    assert out.curves["joint, 2x, longer"]["first"] == bands(first_task(longer))
     ends = {
         w: sequence(Joint(), w, 2, 2, replicas=2).matrix[:, 1:, 0] for w in (2, 3)
     }  # [R, after 1, after 2]
@@ -110,6 +103,6 @@ def test_protection_measures_what_the_strongest_pull_costs_against_none(tiny: No
     assert out.curves["joint"]["intransigence"]["mean"] == [0.0]
     weak = run(L2(strength=1.0), stream, replicas=2, progress=False).matrix
     between = mean_learned[0] - (weak[:, 1, 0] + weak[:, 2, 1]) / 2  # what the effect would be at strength 1
-    expected = band(np.stack([0 * between, between, out.effect], axis=1))
+    expected = bands(np.stack([0 * between, between, out.effect], axis=1))
     for end in ("mean", "low", "high"):
         np.testing.assert_allclose(out.curves["l2"]["cost"][end], expected[end], atol=1e-12)

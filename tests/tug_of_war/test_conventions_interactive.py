@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from clkit import desiderata, metrics, widgets
+from clkit import desiderata, metrics
 
 EXAMPLE = [[10, 8, 12], [90, 62, 30], [94, 58, 46], [70, 66, 74]]
 
@@ -62,14 +62,9 @@ def test_numbers_by_hand(javascript):
 
 
 @pytest.fixture
-def drawn(chromium):
-    page = chromium.new_page()
-    page.set_content('<div id="root"></div>')
-    page.add_script_tag(content=widgets.javascript("conventions"))
+def drawn(interactive):
     values = {"presets": [EXAMPLE], "names": ["the run above"], "value": 0}
-    page.evaluate("values => kit.start('conventions', document.getElementById('root'), values)", values)
-    yield page
-    page.close()
+    return interactive("conventions", values)
 
 
 @pytest.mark.parametrize(("typed", "used"), [("250", "100"), ("-5", "0"), ("", "70")])

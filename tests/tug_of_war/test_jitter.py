@@ -10,7 +10,7 @@ import pytest
 from clkit import metrics
 from clkit.controls import L2, Joint
 from clkit.errors import ClkitError
-from clkit.examples import Batch, Task
+from clkit.examples import Batch, Examples, Task
 from clkit.gradient.ewc import EWC
 from clkit.loop import run
 from clkit.method import Method
@@ -77,6 +77,31 @@ def test_at_the_right_moments_it_is_the_ordinary_run(make: type[Method]) -> None
     np.testing.assert_allclose(found, plain.matrix, atol=0.003)  # a test image may tip over
 
 
+def test_what_a_method_protects_is_put_back_and_progress_runs_from_one_announcement_to_the_next() -> None:
+    """5 updates are told as task 1, then 11 as task 2; from the announcement on nothing may move."""
+    progress: list[float] = []
+    weights: list[np.ndarray] = []
+
+    class Frozen(Listens):
+        def protected(self):  # type: ignore[no-untyped-def]
+            return (
+                [(p, p.new_ones(p.shape, dtype=bool)) for p in self.parameters()]
+                if len(self.heard) > 1
+                else []
+            )
+
+        def after_step(self, batch: Batch) -> None:
+            progress.append(self.progress)
+            weights.append(self.parameters()[0].detach().numpy().copy())
+
+    method = Frozen()
+    announced(method, STREAM, ONCE, (-3, 0), seeds=SEEDS)
+    assert progress == [*(u / 5 for u in range(5)), *(u / 11 for u in range(11)), *(u / 8 for u in range(8))]
+    assert (weights[3] != weights[4]).any()
+    last = method.parameters()[0].detach().numpy()
+    np.testing.assert_array_equal(last, weights[4])
+
+
 def test_who_does_not_listen_has_no_gap_and_who_does_has_one() -> None:
     """To the bit; the data change at the true moments, whatever is announced."""
     stream = Rotated(length=3, degrees=40)
@@ -97,3 +122,10 @@ def test_what_cannot_be_announced_is_refused() -> None:
             ClkitError, match="domain-incremental stream, and a method that does not need past"
         ):
             announced(method, stream, ONCE, (0, 0), seeds=SEEDS)
+
+    class Joins(Method):
+        def begin_task(self, task: Task) -> Examples:
+            return task.train
+
+    with pytest.raises(ClkitError, match="joins kept examples to a task"):
+        announced(Joins(), STREAM, ONCE, (0, 0), seeds=SEEDS)

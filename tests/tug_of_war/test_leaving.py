@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from clkit.examples import Batch
 from clkit.loop import run
 from clkit.method import Method
 from clkit.training import Training
@@ -19,6 +20,16 @@ LONG = Training(updates=(400,), every=80)
 def trained(method: Method, training: Training = LONG, **how: object) -> torch.Tensor:
     run(method, Shuffled(), training, replicas=2, progress=False, **how)  # type: ignore[arg-type]
     return method.parameters()[0].detach()
+
+
+def of_64(method: LeaveOut) -> tuple[torch.Tensor, Batch]:
+    """The loss [R, 64] of each of the first 64 examples, and a batch of them, after the moment."""
+    method.progress = 1.0
+    index = torch.arange(64).expand(2, -1)
+    batch = next(Shuffled().tasks(method.draws)[0].train.batches(index, 64, Shuffled().rule(), 0))
+    x, y = (part[:, :64] for part in everything(Shuffled(), method.draws))
+    each = torch.nn.functional.cross_entropy(method.net(x).transpose(1, 2), y, reduction="none")
+    return each, batch
 
 
 def test_switched_off_it_is_plain_training() -> None:
@@ -42,13 +53,7 @@ def test_those_left_out_make_no_difference_and_the_others_pull_as_before() -> No
     """eq: left-out. The gradient is the sum over who remains, divided by the whole batch: not by who remains."""
     method = LeaveOut(moment=0.6)
     trained(method)
-    x, y = everything(Shuffled(), method.draws)
-    index = torch.arange(64).expand(2, -1)
-    batch = next(Shuffled().tasks(method.draws)[0].train.batches(index, 64, Shuffled().rule(), 0))
-    method.progress = 1.0
-    each = torch.nn.functional.cross_entropy(
-        method.net(x[:, :64]).transpose(1, 2), y[:, :64], reduction="none"
-    )
+    each, batch = of_64(method)
     remains = ~method.left[:, :64]
     torch.testing.assert_close(method.loss(batch), (each * remains).sum(1) / 64)
 
@@ -87,13 +92,7 @@ def test_those_that_remain_can_pull_harder() -> None:
     """eq: left-out. Divided by their own number, 32 in the batch: the gradient of a smaller batch."""
     method = LeaveOut(moment=0.6, drawn=True, smaller=True)
     trained(method)
-    x, y = everything(Shuffled(), method.draws)
-    index = torch.arange(64).expand(2, -1)
-    batch = next(Shuffled().tasks(method.draws)[0].train.batches(index, 64, Shuffled().rule(), 0))
-    method.progress = 1.0
-    each = torch.nn.functional.cross_entropy(
-        method.net(x[:, :64]).transpose(1, 2), y[:, :64], reduction="none"
-    )
+    each, batch = of_64(method)
     remain = ~method.left[:, :64]
     torch.testing.assert_close(method.loss(batch), (each * remain).sum(1) / remain.sum(1))
 

@@ -5,7 +5,6 @@ import random
 import numpy as np
 import pytest
 
-from clkit import widgets
 from clkit.bowls import Wells, descend
 
 JOINT, SEQUENTIAL = range(2)
@@ -86,19 +85,14 @@ def test_valleys_are_numbered_from_the_left_and_the_map_says_which_is_reached(ja
 
 
 @pytest.fixture
-def drawn(chromium):
+def drawn(interactive):
     """One well of task 1 and the nearer one of task 2 on the left, the other on the right; the start on the left."""
     tasks = [[{"centre": [-1, 0.5], "depth": 1.5}], [{"centre": [-0.7, -0.5], "depth": 1}]]
     tasks[1].append({"centre": [1.3, 0.3], "depth": 1.4})
     values = {"tasks": tasks, "start": [-2, 1.2], "width": 0.7, "slope": 0.1, "lr": 0.1, "steps": 200}
     values |= {"method": JOINT, "methods": ["both", "in sequence"], "view": [[-2.4, 2.4], [-1.6, 1.6]]}
     values |= {"grid": [12, 8], "fine": [30, 20], "alt": "valleys"}
-    page = chromium.new_page()
-    page.set_content('<div id="root"></div>')
-    page.add_script_tag(content=widgets.javascript("wells"))
-    page.evaluate("values => kit.start('wells', document.getElementById('root'), values)", values)
-    yield page
-    page.close()
+    return interactive("wells", values)
 
 
 def shown(page, label):
